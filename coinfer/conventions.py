@@ -1,0 +1,87 @@
+"""Conventions: the accounting rules under which latencies are comparable. One per paper.
+
+A convention is part of a cell and of its key. `presets/conventions.toml` holds them.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+from coinfer import flops
+from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.serial import from_data
+
+CUT_KINDS = ("input", "interior", "output")
+
+
+@dataclass(frozen=True)
+class Convention:
+    """A frozen set of accounting rules.
+
+    Attributes:
+        name: `qho2024`, `harmonised`, ...
+        source: the paper whose accounting it is.
+        flops_rules: counting rule (`coinfer.flops.RULES`).
+        coders: payload formats admitted, as part names; the first that fits is a method's
+            default at interior cuts.
+        input_coder: the payload format of the input at cut 0.
+        codec_counted: whether encoder and decoder computation is priced.
+        cut_kinds: (method name glob, cut kinds it may choose among), first match wins; a method
+            that matches none may use every kind that its card names.
+        note: what a reader should know.
+    """
+
+    name: str
+    source: str
+    flops_rules: str
+    coders: tuple[str, ...]
+    input_coder: str
+    codec_counted: bool
+    cut_kinds: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        flops.rule(self.flops_rules)
+        if self.input_coder not in self.coders:
+            raise CoinferError(
+                f"Convention.input_coder of '{self.name}' is '{self.input_coder}'; "
+                f"allowed: {', '.join(self.coders)}"
+            )
+        for method, kinds in self.cut_kinds:
+            if not set(kinds) <= set(CUT_KINDS):
+                raise CoinferError(
+                    f"Convention.cut_kinds of '{self.name}' for '{method}' is {kinds}; "
+                    f"allowed: {', '.join(CUT_KINDS)}"
+                )
+
+    def kinds_for(self, method: str, able: frozenset[str]) -> frozenset[str]:
+        """Return the cut kinds that `method`, able to use `able`, may choose among."""
+        for pattern, kinds in self.cut_kinds:
+            if fnmatchcase(method, pattern):
+                return able & frozenset(kinds)
+        return able
+
+
+@cache
+def conventions() -> dict[str, Convention]:
+    """Return every convention by name."""
+    text = files("coinfer.presets").joinpath("conventions.toml").read_text(encoding="utf-8")
+    records = tomllib.loads(text)
+    return {name: from_data({"name": name, **record}, Convention) for name, record in records.items()}
+
+
+def convention(name: str) -> Convention:
+    """Return the convention called `name`.
+
+    Raises:
+        UnknownNameError: offering the nearest names.
+    """
+    try:
+        return conventions()[name]
+    except KeyError:
+        raise UnknownNameError("convention", name, conventions()) from None

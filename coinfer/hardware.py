@@ -1,0 +1,169 @@
+"""Devices, servers and links: what a plan runs on. Presets are data (`coinfer/presets/*.toml`).
+
+A preset is named `raspberry-pi-4b@qho2024`: what it is, at the source of its numbers, because the
+papers disagree about the same board by up to 120 times. A bare name is accepted where it is
+unique or a documented alias; `3g[round_trip_s=0.05]` overrides fields.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from coinfer.errors import CoinferError
+
+
+def check_positive(owner: str, name: str, value: float | None, *, zero: bool = False) -> None:
+    """Refuse NaN and negative numbers (and 0 unless `zero`); None passes.
+
+    Raises:
+        CoinferError: naming the field, the value and what is allowed.
+    """
+    if value is None:
+        return
+    if math.isnan(value) or value < 0 or (value == 0 and not zero):
+        allowed = "a number >= 0" if zero else "a number > 0"
+        raise CoinferError(f"{owner}: {name} is {value!r}; allowed is {allowed}")
+
+
+@dataclass(frozen=True)
+class Processor:
+    """A device or a server.
+
+    Attributes:
+        name: preset name or `custom`.
+        role: `device` or `server`.
+        flops_per_s: peak floating-point operations a second; None where none is published
+            (a number must then be given: TOPS are not FLOPS).
+        memory_bytes: memory, where published.
+        tops: published tera-operations a second of an accelerator; never used as FLOPS.
+        compute_watts: power while computing; only the user can know it.
+        source: where the numbers come from.
+        note: what a reader must know before trusting them.
+    """
+
+    name: str
+    role: Literal["device", "server"]
+    flops_per_s: float | None = None
+    memory_bytes: int | None = None
+    tops: float | None = None
+    compute_watts: float | None = None
+    source: str = field(default="given by the user", compare=False)
+    note: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        owner = f"{self.role} '{self.name}'"
+        check_positive(owner, "flops_per_s", self.flops_per_s)
+        check_positive(owner, "memory_bytes", self.memory_bytes)
+        check_positive(owner, "compute_watts", self.compute_watts, zero=True)
+
+    def speed(self) -> float:
+        """Return FLOP/s, or refuse where none is known.
+
+        Raises:
+            CoinferError: naming the option by which a number can be given.
+        """
+        if self.flops_per_s is None:
+            tops = f" ({self.tops:g} TOPS are not FLOPS)" if self.tops else ""
+            raise CoinferError(
+                f"no FLOP/s is published for {self.role} '{self.name}'{tops}; give one with "
+                f"--{self.role}-flops or '{self.name}[flops_per_s=...]'"
+            )
+        return self.flops_per_s
+
+
+@dataclass(frozen=True)
+class Link:
+    """An uplink: a fixed rate, a radio whose rate follows from the SNR, or a binary channel.
+
+    Exactly one of rate_bps, bandwidth_hz and uses_per_s is given.
+
+    Attributes:
+        name: preset name or `custom`.
+        rate_bps: uplink rate in bit/s (the SNR axis collapses).
+        bandwidth_hz: of a radio; rate = B log2(1 + SNR), QHO paper eq. 1.
+        uses_per_s: channel uses a second of a binary symmetric channel; rate = uses (1 - H2(p)).
+        flip_probability: p of that channel, 0..1.
+        round_trip_s: added once whenever something is sent.
+        transmit_watts: radio power while sending; only the user can know it.
+        source: where the numbers come from.
+        assumption: what in this link is our own choice; printed with every result.
+    """
+
+    name: str
+    rate_bps: float | None = None
+    bandwidth_hz: float | None = None
+    uses_per_s: float | None = None
+    flip_probability: float | None = None
+    round_trip_s: float = 0.0
+    transmit_watts: float | None = None
+    source: str = field(default="given by the user", compare=False)
+    assumption: str = field(default="", compare=False)
+
+    def __post_init__(self) -> None:
+        owner = f"link '{self.name}'"
+        given = [self.rate_bps, self.bandwidth_hz, self.uses_per_s]
+        if sum(value is not None for value in given) != 1:
+            raise CoinferError(
+                f"{owner}: give exactly one of rate_bps, bandwidth_hz and uses_per_s"
+            )
+        check_positive(owner, "rate_bps", self.rate_bps, zero=True)
+        check_positive(owner, "bandwidth_hz", self.bandwidth_hz, zero=True)
+        check_positive(owner, "uses_per_s", self.uses_per_s, zero=True)
+        check_positive(owner, "round_trip_s", self.round_trip_s, zero=True)
+        check_positive(owner, "transmit_watts", self.transmit_watts, zero=True)
+        p = self.flip_probability
+        if p is not None and not 0.0 <= p <= 1.0:
+            raise CoinferError(f"{owner}: flip_probability is {p!r}; allowed is 0 to 1")
+
+    @property
+    def needs_snr(self) -> bool:
+        """Whether the rate follows from the SNR."""
+        return self.bandwidth_hz is not None
+
+    def rate(self, snr_db: float | None = None) -> float:
+        """Return the uplink rate in bit/s at which digital bits travel without error.
+
+        Raises:
+            CoinferError: when the link needs an SNR or a flip probability that is not given.
+        """
+        if self.rate_bps is not None:
+            return self.rate_bps
+        if self.bandwidth_hz is not None:
+            if snr_db is None:
+                raise CoinferError(
+                    f"link '{self.name}' is a radio of {self.bandwidth_hz:g} Hz: its rate needs an "
+                    "SNR; give one with --snr-db"
+                )
+            return shannon_rate_bps(self.bandwidth_hz, snr_db)
+        if self.flip_probability is None:
+            raise CoinferError(
+                f"link '{self.name}' is a binary symmetric channel: its rate needs a flip "
+                f"probability; give one as '{self.name}[flip_probability=0.01]'"
+            )
+        assert self.uses_per_s is not None
+        return bsc_rate_bps(self.uses_per_s, self.flip_probability)
+
+
+def shannon_rate_bps(bandwidth_hz: float, snr_db: float) -> float:
+    """R = B log2(1 + SNR) in bit/s, the SNR given in dB (QHO paper, eq. 1).
+
+    Raises:
+        CoinferError: when snr_db is NaN.
+    """
+    if math.isnan(snr_db):
+        raise CoinferError(f"snr_db is {snr_db!r}; allowed is any number of dB")
+    if snr_db == math.inf:
+        return math.inf if bandwidth_hz > 0 else 0.0
+    # log2(1 + x) for x = 10^(snr/10), without overflow at high SNR.
+    snr = snr_db * math.log2(10.0) / 10.0
+    bits = math.log1p(2.0**snr) / math.log(2.0) if snr < 500 else snr
+    return bandwidth_hz * bits
+
+
+def bsc_rate_bps(uses_per_s: float, flip_probability: float) -> float:
+    """Capacity of a binary symmetric channel, uses (1 - H2(p)), in bit/s."""
+    p = flip_probability
+    entropy = 0.0 if p in (0.0, 1.0) else -p * math.log2(p) - (1 - p) * math.log2(1 - p)
+    return uses_per_s * (1.0 - entropy)

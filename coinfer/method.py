@@ -1,0 +1,216 @@
+"""The adapter: what a method is to the harness. One file per method implements `Method`.
+
+Methods decide, the harness measures: an adapter returns plans; it has no clock, counts no bits
+and reports no accuracy. `build` is expensive and independent of the link, `select` is cheap and
+depends on it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from coinfer.errors import CoinferError
+from coinfer.graph import Cut
+from coinfer.plan import Scenario, Selection, Skip, Task
+from coinfer.refs import Ref
+from coinfer.serial import content_hash
+
+PHASES = (
+    "pretrain",
+    "profile",
+    "label",
+    "fit",
+    "search",
+    "prune",
+    "finetune",
+    "codec",
+    "verify",
+)
+
+
+@dataclass(frozen=True)
+class OpenChoice:
+    """A choice that the method's paper leaves open, and what we took (before drawing figures)."""
+
+    id: str
+    chosen: str
+    alternatives: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """What a method declares about itself; the conformance kit holds it to that.
+
+    Attributes:
+        name: registry name, as in plans, tables and the CLI (`neurosurgeon`).
+        title: as its paper writes it (`Neurosurgeon`).
+        idea: one line.
+        reference: authors, title, venue, year.
+        bibtex: the entry.
+        cuts: cut kinds it can use, of `input`, `interior`, `output`.
+        prunes: `none`, `device`, `whole` or `boundary`.
+        codec: codec families it uses; empty for none.
+        payload: `digital` bits or `analog` symbols.
+        accuracy_signal: where its accuracies come from.
+        objective: what it minimises.
+        constraint: how it honours the accuracy floor.
+        sees: what of the scenario it may read (`device`, `server`, `link`, `snr`).
+        needs_scenario: `no`, `select` or `build`.
+        stochastic: whether a seed changes its answer.
+        phases: phases it spends something in, of PHASES.
+        fidelity: how close to its paper it can be.
+        open_choices: what the paper leaves open and the value taken.
+    """
+
+    name: str
+    title: str
+    idea: str
+    reference: str
+    bibtex: str = ""
+    cuts: frozenset[str] = frozenset({"input", "interior", "output"})
+    prunes: Literal["none", "device", "whole", "boundary"] = "none"
+    codec: tuple[str, ...] = ()
+    payload: Literal["digital", "analog"] = "digital"
+    accuracy_signal: Literal["baseline", "measured", "predictor"] = "baseline"
+    objective: str = "latency"
+    constraint: Literal["none", "hard", "reward"] = "none"
+    sees: frozenset[str] = frozenset({"device", "server", "link", "snr"})
+    needs_scenario: Literal["no", "select", "build"] = "select"
+    stochastic: bool = False
+    phases: tuple[str, ...] = ()
+    fidelity: Literal["paper_exact", "paper_choices", "repo_derived", "reconstruction", "ours"] = (
+        "paper_choices"
+    )
+    open_choices: tuple[OpenChoice, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.cuts <= {"input", "interior", "output"} or not self.cuts:
+            raise CoinferError(
+                f"MethodCard.cuts of '{self.name}' is {sorted(self.cuts)}; "
+                "allowed: input, interior, output"
+            )
+        unknown = set(self.phases) - set(PHASES)
+        if unknown:
+            raise CoinferError(
+                f"MethodCard.phases of '{self.name}' has {sorted(unknown)}; "
+                f"allowed: {', '.join(PHASES)}"
+            )
+
+
+@dataclass(frozen=True)
+class LedgerEntry:
+    """What one phase cost. Evaluations and epochs are results; seconds belong to the run."""
+
+    phase: str
+    evaluations: int = 0
+    epochs: float = 0.0
+    seconds: float = 0.0
+
+
+class Ledger:
+    """Adds up what a method spends, per phase. The clock is the harness's."""
+
+    def __init__(self) -> None:
+        self._spent: dict[str, LedgerEntry] = {}
+
+    def spend(self, phase: str, *, evaluations: int = 0, epochs: float = 0.0) -> None:
+        """Add evaluations or epochs to a phase.
+
+        Raises:
+            CoinferError: for a phase that is not one of PHASES.
+        """
+        self._add(LedgerEntry(phase, evaluations, epochs))
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a block as part of a phase."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._add(LedgerEntry(name, seconds=perf_counter() - started))
+
+    def entries(self) -> tuple[LedgerEntry, ...]:
+        """Return what was spent, in the order of PHASES."""
+        return tuple(self._spent[name] for name in PHASES if name in self._spent)
+
+    def _add(self, entry: LedgerEntry) -> None:
+        if entry.phase not in PHASES:
+            raise CoinferError(f"unknown phase '{entry.phase}'; allowed: {', '.join(PHASES)}")
+        old = self._spent.get(entry.phase, LedgerEntry(entry.phase))
+        self._spent[entry.phase] = LedgerEntry(
+            entry.phase,
+            old.evaluations + entry.evaluations,
+            old.epochs + entry.epochs,
+            old.seconds + entry.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Library:
+    """What `build` prepared: JSON data, content-addressed."""
+
+    data: Any = None
+
+    @property
+    def hash(self) -> str:
+        """Content hash of the data."""
+        return content_hash(self.data)
+
+
+@dataclass
+class Context:
+    """What the harness hands a method beside its question. Fresh for every call.
+
+    Attributes:
+        task: what is being built or selected for.
+        cuts: the cuts this method may choose among, in order: the graph's legal cuts, restricted
+            by its card and by the scenario's convention.
+        rng: seeded from (task, scenario, method, seed); the only randomness a method may use.
+        ledger: where it records what it spends.
+        max_evaluations: its budget of candidate evaluations; None for unlimited.
+    """
+
+    task: Task
+    cuts: tuple[Cut, ...]
+    rng: np.random.Generator
+    ledger: Ledger = field(default_factory=Ledger)
+    max_evaluations: int | None = None
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """Base of every adapter. Subclasses are frozen dataclasses; their fields are the options."""
+
+    card: ClassVar[MethodCard]
+
+    def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
+        """Return why this pair cannot run, or None when it can."""
+        return None
+
+    def build(self, task: Task, context: Context) -> Library:
+        """Prepare what does not depend on the link. Default: nothing."""
+        return Library()
+
+    @abstractmethod
+    def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
+        """Choose a plan for a scenario. Pure: the same inputs give the same answer."""
+
+    @property
+    def ref(self) -> Ref:
+        """The method as `name[option=value]`, options at their default left out."""
+        options = tuple(
+            (f.name, getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if getattr(self, f.name) != f.default
+        )
+        return Ref(self.card.name, options)

@@ -1,0 +1,1 @@
+"""Preset data: devices, servers, links and conventions, each with its source."""
