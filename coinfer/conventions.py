@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
-from typing import Literal
 
 from coinfer import flops
 from coinfer.errors import CoinferError, UnknownNameError
@@ -72,7 +71,9 @@ def conventions() -> dict[str, Convention]:
     """Return every convention by name."""
     text = files("coinfer.presets").joinpath("conventions.toml").read_text(encoding="utf-8")
     records = tomllib.loads(text)
-    return {name: from_data({"name": name, **record}, Convention) for name, record in records.items()}
+    return {
+        name: from_data({"name": name, **record}, Convention) for name, record in records.items()
+    }
 
 
 def convention(name: str) -> Convention:

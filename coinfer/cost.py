@@ -1,0 +1,248 @@
+"""The cost model: FLOPs and bits to seconds (QHO paper, Table I, eqs. 1-6).
+
+    total = device + encode + uplink + round trip + decode + server
+
+Everything is plain arithmetic on numbers or NumPy arrays, so that the same function prices one
+plan or, by broadcasting, plans x devices x links x SNRs. The downlink is neglected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coinfer.conventions import Convention
+from coinfer.errors import CoinferError
+from coinfer.graph import Cut
+from coinfer.hardware import Link, Processor
+from coinfer.parts import Parts, installed_parts
+
+if TYPE_CHECKING:
+    from coinfer.plan import Evidence, Plan, Scenario, Task
+
+# One number, or an array that broadcasts with the others.
+Numbers = Any
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What a plan makes each side do; numbers, or arrays of one shape for many plans.
+
+    Attributes:
+        device_flops, server_flops: work on each side of the cut.
+        uplink_bits: digital payload; 0 where nothing is sent.
+        encode_flops, decode_flops: work of the codec; 0 where the convention neglects it.
+        uplink_symbols: analog payload in channel uses, never together with bits.
+    """
+
+    device_flops: Numbers
+    server_flops: Numbers
+    uplink_bits: Numbers
+    encode_flops: Numbers = 0
+    decode_flops: Numbers = 0
+    uplink_symbols: Numbers = 0
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Where the time goes, in seconds; numbers, or arrays of one shape."""
+
+    device_s: Numbers
+    encode_s: Numbers
+    uplink_s: Numbers
+    round_trip_s: Numbers
+    decode_s: Numbers
+    server_s: Numbers
+
+    @property
+    def total_s(self) -> Numbers:
+        """End-to-end latency (eq. 2): the sum of all parts, in seconds."""
+        return (
+            self.device_s
+            + self.encode_s
+            + self.uplink_s
+            + self.round_trip_s
+            + self.decode_s
+            + self.server_s
+        )
+
+
+def latency(
+    work: Workload,
+    device_flops_per_s: Numbers,
+    server_flops_per_s: Numbers,
+    rate_bps: Numbers,
+    round_trip_s: Numbers = 0.0,
+    bandwidth_hz: Numbers = 0.0,
+) -> Latency:
+    """Price workloads (eqs. 2-5); every argument broadcasts against the others.
+
+    Args:
+        work: FLOPs and payload.
+        device_flops_per_s, server_flops_per_s: speeds, > 0.
+        rate_bps: uplink rate of digital bits; 0 makes any payload take for ever.
+        round_trip_s: added wherever something is sent.
+        bandwidth_hz: complex symbols a second of an analog payload.
+
+    Returns:
+        Seconds per part, of the broadcast shape.
+    """
+    bits, symbols = np.asarray(work.uplink_bits, float), np.asarray(work.uplink_symbols, float)
+    uplink = _transfer_s(bits, rate_bps) + _transfer_s(symbols, bandwidth_hz)
+    sends = (bits > 0) | (symbols > 0)
+    return Latency(
+        device_s=np.divide(work.device_flops, device_flops_per_s),
+        encode_s=np.divide(work.encode_flops, device_flops_per_s),
+        uplink_s=uplink,
+        round_trip_s=np.where(sends, round_trip_s, 0.0),
+        decode_s=np.divide(work.decode_flops, server_flops_per_s),
+        server_s=np.divide(work.server_flops, server_flops_per_s),
+    )
+
+
+def _transfer_s(amount: Floats, per_s: Numbers) -> Floats:
+    """Eq. 5, D / R in seconds; nothing to send takes no time, even over a dead link."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(amount > 0, np.divide(amount, per_s), 0.0)
+
+
+def scenario_latency(work: Workload, scenario: Scenario) -> Latency:
+    """Price workloads in one scenario; arrays in, arrays of the same shape out."""
+    return latency(
+        work,
+        scenario.device.speed(),
+        scenario.server.speed(),
+        scenario.rate_bps,
+        scenario.link.round_trip_s,
+        scenario.link.bandwidth_hz or 0.0,
+    )
+
+
+def sweep_latency(
+    work: Workload,
+    devices: Sequence[Processor],
+    server: Processor,
+    links: Sequence[Link],
+    snrs_db: Sequence[float | None] = (None,),
+) -> Latency:
+    """Price P workloads on every device, link and SNR by broadcasting.
+
+    Returns:
+        Latency with arrays of shape (P, devices, links, SNRs); parts that do not depend on an
+        axis have length 1 there.
+    """
+
+    def plans(values: Numbers) -> Floats:
+        return np.atleast_1d(np.asarray(values, float)).reshape(-1, 1, 1, 1)
+
+    column = Workload(
+        plans(work.device_flops),
+        plans(work.server_flops),
+        plans(work.uplink_bits),
+        plans(work.encode_flops),
+        plans(work.decode_flops),
+        plans(work.uplink_symbols),
+    )
+    return latency(
+        column,
+        np.array([device.speed() for device in devices]).reshape(1, -1, 1, 1),
+        server.speed(),
+        np.array([[link.rate(snr) for snr in snrs_db] for link in links])[None, None],
+        np.array([link.round_trip_s for link in links]).reshape(1, 1, -1, 1),
+        np.array([link.bandwidth_hz or 0.0 for link in links]).reshape(1, 1, -1, 1),
+    )
+
+
+def energy_j(time: Latency, device: Processor, link: Link) -> Numbers:
+    """Energy the device spends, in joules: computing at its power, sending at the radio's.
+
+    Raises:
+        CoinferError: when a power is not given; none is published, and none is assumed.
+    """
+    if device.compute_watts is None or link.transmit_watts is None:
+        raise CoinferError(
+            f"energy needs watts: give compute_watts of device '{device.name}' "
+            f"(--device-watts) and transmit_watts of link '{link.name}' (--radio-watts)"
+        )
+    computing = (time.device_s + time.encode_s) * device.compute_watts
+    return computing + time.uplink_s * link.transmit_watts
+
+
+def uplink_bits(task: Task, cuts: Sequence[Cut], coder: str, parts: Parts | None = None) -> Floats:
+    """Bits that cross at each cut under a payload format, shape (C,); 0 at cut N.
+
+    Raises:
+        CoinferError: when the format does not fit a cut of that kind.
+    """
+    made = (parts or installed_parts()).coder(coder)
+    for cut in cuts:
+        if cut.kind != "output" and cut.kind not in made.cut_kinds:
+            raise CoinferError(
+                f"coder '{coder}' does not fit the {cut.kind} cut after '{cut.after}'; "
+                f"it fits: {', '.join(sorted(made.cut_kinds))}"
+            )
+    elements = np.array([cut.elements for cut in cuts], dtype=np.int64)
+    sends = np.array([cut.kind != "output" for cut in cuts])
+    return np.where(sends, made.bits(elements, task.source), 0.0)
+
+
+def split_workload(
+    task: Task,
+    cuts: Sequence[Cut],
+    convention: Convention,
+    coder: str = "float32",
+    parts: Parts | None = None,
+) -> Workload:
+    """Workloads of the unpruned network at each of `cuts`, without codec: arrays of shape (C,)."""
+    done = np.concatenate([[0], np.cumsum(task.graph.flops(convention.flops_rules))])
+    device = done[[cut.index for cut in cuts]]
+    return Workload(device, done[-1] - device, uplink_bits(task, cuts, coder, parts))
+
+
+def plan_workload(
+    plan: Plan, task: Task, convention: Convention, parts: Parts | None = None
+) -> Workload:
+    """Workload of one plan under a convention: the harness's count, the same for every method.
+
+    Raises:
+        CoinferError: when the plan does not fit the task or the convention.
+    """
+    parts = parts or installed_parts()
+    cut = task.graph.cut(plan.cut.after)
+    if cut.index != plan.cut.index:
+        raise CoinferError(
+            f"Plan.cut.index is {plan.cut.index}, but the cut after '{cut.after}' is {cut.index}"
+        )
+    shape = cut.shape
+    if plan.keep:
+        if task.prune_space is None:
+            raise CoinferError("the plan prunes, but its task was made without prune groups")
+        kept = task.prune_space.keep_vector(plan.keep)
+        flops = task.prune_space.flops(kept, convention.flops_rules)[0]
+        elements = int(task.prune_space.elements(kept)[0, task.graph.cuts.index(cut)])
+        channels = elements * shape[0] // cut.elements
+        shape = (channels, *shape[1:])
+    else:
+        flops = task.graph.flops(convention.flops_rules)
+    device, server = int(flops[: cut.index].sum()), int(flops[cut.index :].sum())
+    if cut.kind == "output":
+        return Workload(device, server, 0.0)
+    codec = parts.codec(plan.codec)
+    encode, decode = (
+        codec.work(shape, convention.flops_rules) if convention.codec_counted else (0, 0)
+    )
+    code = Cut(cut.index, cut.after, codec.code_shape(shape), cut.kind)
+    bits = float(uplink_bits(task, [code], plan.coder, parts)[0])
+    return Workload(device, server, bits, encode, decode)
+
+
+def uplink_evidence(plan: Plan, task: Task, parts: Parts | None = None) -> Evidence:
+    """Evidence class of a plan's uplink bits: that of its coder; counted where nothing is sent."""
+    if task.graph.cut(plan.cut.after).kind == "output":
+        return "analytic"
+    return (parts or installed_parts()).coder(plan.coder).evidence
