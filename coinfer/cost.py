@@ -173,35 +173,47 @@ def energy_j(time: Latency, device: Processor, link: Link) -> Numbers:
     return computing + time.uplink_s * link.transmit_watts
 
 
-def uplink_bits(task: Task, cuts: Sequence[Cut], coder: str, parts: Parts | None = None) -> Floats:
+def uplink_bits(
+    task: Task, cuts: Sequence[Cut], coders: str | Sequence[str], parts: Parts | None = None
+) -> Floats:
     """Bits that cross at each cut under a payload format, shape (C,); 0 at cut N.
 
+    Args:
+        task: whose source the input's own formats send.
+        cuts: where the network is cut; a cut may appear more than once.
+        coders: one payload format for all cuts, or one for each.
+        parts: known parts; the installed ones when not given.
+
     Raises:
-        CoinferError: when the format does not fit a cut of that kind.
+        CoinferError: when a format does not fit a cut of that kind.
     """
-    made = (parts or installed_parts()).coder(coder)
-    for cut in cuts:
-        if cut.kind != "output" and cut.kind not in made.cut_kinds:
+    parts = parts or installed_parts()
+    formats = [coders] * len(cuts) if isinstance(coders, str) else list(coders)
+    bits = np.zeros(len(cuts))
+    for i, (cut, name) in enumerate(zip(cuts, formats, strict=True)):
+        if cut.kind == "output":
+            continue
+        coder = parts.coder(name)
+        if cut.kind not in coder.cut_kinds:
             raise CoinferError(
-                f"coder '{coder}' does not fit the {cut.kind} cut after '{cut.after}'; "
-                f"it fits: {', '.join(sorted(made.cut_kinds))}"
+                f"coder '{name}' does not fit the {cut.kind} cut after '{cut.after}'; "
+                f"it fits: {', '.join(sorted(coder.cut_kinds))}"
             )
-    elements = np.array([cut.elements for cut in cuts], dtype=np.int64)
-    sends = np.array([cut.kind != "output" for cut in cuts])
-    return np.where(sends, made.bits(elements, task.source), 0.0)
+        bits[i] = coder.bits(cut.elements, task.source)
+    return bits
 
 
 def split_workload(
     task: Task,
     cuts: Sequence[Cut],
     convention: Convention,
-    coder: str = "float32",
+    coders: str | Sequence[str] = "float32",
     parts: Parts | None = None,
 ) -> Workload:
     """Workloads of the unpruned network at each of `cuts`, without codec: arrays of shape (C,)."""
     done = np.concatenate([[0], np.cumsum(task.graph.flops(convention.flops_rules))])
     device = done[[cut.index for cut in cuts]]
-    return Workload(device, done[-1] - device, uplink_bits(task, cuts, coder, parts))
+    return Workload(device, done[-1] - device, uplink_bits(task, cuts, coders, parts))
 
 
 def plan_workload(

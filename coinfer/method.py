@@ -12,11 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from coinfer.conventions import Convention
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut
 from coinfer.plan import Scenario, Selection, Skip, Task
@@ -173,18 +175,25 @@ class Context:
 
     Attributes:
         task: what is being built or selected for.
+        convention: the accounting rules of every scenario that will be asked about.
         cuts: the cuts this method may choose among, in order: the graph's legal cuts, restricted
-            by its card and by the scenario's convention.
-        rng: seeded from (task, scenario, method, seed); the only randomness a method may use.
+            by its card and by the convention; never empty.
+        entropy: root of `rng`, made from the cell and its seed.
         ledger: where it records what it spends.
         max_evaluations: its budget of candidate evaluations; None for unlimited.
     """
 
     task: Task
+    convention: Convention
     cuts: tuple[Cut, ...]
-    rng: np.random.Generator
+    entropy: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     max_evaluations: int | None = None
+
+    @cached_property
+    def rng(self) -> np.random.Generator:
+        """The only randomness a method may use: its own substream per cell and seed."""
+        return np.random.default_rng(self.entropy)
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,9 @@ class Coder(Part, Protocol):
     cut_kinds: ClassVar[frozenset[str]]
     evidence: ClassVar[Evidence]
 
+    def available(self, source: Source) -> bool:
+        """Return whether the source has what the format needs."""
+
     def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
         """Return the bits that cross, for `elements` crossing elements (vectorised).
 
@@ -128,6 +131,10 @@ class Float32:
     cut_kinds: ClassVar[frozenset[str]] = frozenset({"input", "interior"})
     evidence: ClassVar[Evidence] = "analytic"
 
+    def available(self, source: Source) -> bool:
+        """Every source will do."""
+        return True
+
     def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
         """Return 32 bits per element."""
         return 32.0 * elements
@@ -142,6 +149,10 @@ class Raw8:
     cut_kinds: ClassVar[frozenset[str]] = frozenset({"input"})
     evidence: ClassVar[Evidence] = "analytic"
 
+    def available(self, source: Source) -> bool:
+        """Every source will do."""
+        return True
+
     def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
         """Return the source's raw bits, whatever the network's input size."""
         return float(source.raw_bits) + 0.0 * elements
@@ -155,6 +166,10 @@ class Png:
     name: ClassVar[str] = "png"
     cut_kinds: ClassVar[frozenset[str]] = frozenset({"input"})
     evidence: ClassVar[Evidence] = "measured"
+
+    def available(self, source: Source) -> bool:
+        """Return whether the source's PNG size was measured."""
+        return source.png_bits is not None
 
     def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
         """Return the measured mean, whatever the network's input size.

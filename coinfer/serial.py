@@ -49,7 +49,10 @@ def from_data(data: Any, cls: type[T]) -> T:
 
 def canonical_json(data: Any) -> str:
     """Return the canonical JSON text of plain data; infinities and NaN become strings."""
-    return json.dumps(_finite(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
+    try:
+        return json.dumps(data, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(data), sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def content_hash(data: Any) -> str:

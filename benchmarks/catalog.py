@@ -1,0 +1,101 @@
+"""Names to things, in any process: models, methods, hardware and conventions of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from benchmarks.cells import Cell
+from coinfer.conventions import convention
+from coinfer.hardware import Presets, built_in_presets
+from coinfer.method import Method
+from coinfer.models import model_spec
+from coinfer.plan import Scenario
+from methods.registry import Methods, find_methods
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """What a run may name beyond the built-ins. Picklable; every process resolves it anew.
+
+    Attributes:
+        method_files: Python files with adapters (`--method-file`).
+        preset_files: TOML files with devices, servers and links (`--presets`).
+    """
+
+    method_files: tuple[str, ...] = ()
+    preset_files: tuple[str, ...] = ()
+
+    @property
+    def methods(self) -> Methods:
+        """Every method and part known."""
+        return _methods(self.method_files)
+
+    @property
+    def presets(self) -> Presets:
+        """Every device, server and link known."""
+        return _presets(self.preset_files)
+
+    def method(self, ref: str) -> Method:
+        """Return the method named by a ref."""
+        return _method(self, ref)
+
+    def scenario(self, cell: Cell) -> Scenario:
+        """Return the scenario of a cell.
+
+        Raises:
+            CoinferError: for an unknown name, a missing number or a missing SNR.
+        """
+        return Scenario(
+            device=self.presets.device(cell.device),
+            server=self.presets.server(cell.server),
+            link=self.presets.link(cell.link),
+            convention=convention(cell.convention),
+            snr_db=cell.snr_db,
+        )
+
+    def canonical(self, cell: Cell) -> Cell:
+        """Return the one spelling of a cell: aliases resolved, options ordered, axes collapsed.
+
+        The SNR collapses on links that have their rate, the seed for methods without randomness.
+
+        Raises:
+            CoinferError: for an unknown name, with the nearest ones.
+        """
+        method = self.method(cell.method)
+        convention(cell.convention)
+        link = self.presets.canonical("link", cell.link)
+        return replace(
+            cell,
+            model=model_spec(cell.model).name,
+            method=str(method.ref),
+            device=self.presets.canonical("device", cell.device),
+            server=self.presets.canonical("server", cell.server),
+            link=link,
+            snr_db=_number(cell.snr_db) if self.presets.link(link).needs_snr else None,
+            seed=cell.seed if method.card.stochastic else 0,
+            max_accuracy_loss=float(cell.max_accuracy_loss),
+        )
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+@cache
+def _methods(files: tuple[str, ...]) -> Methods:
+    return find_methods(files)
+
+
+@cache
+def _method(catalog: Catalog, ref: str) -> Method:
+    return catalog.methods.make(ref)
+
+
+@cache
+def _presets(files: tuple[str, ...]) -> Presets:
+    presets = built_in_presets()
+    for file in files:
+        presets = presets.with_file(Path(file))
+    return presets

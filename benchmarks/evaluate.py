@@ -1,0 +1,324 @@
+"""One cell: ask the method, price its plan, check the accounts, return the row.
+
+The same code for every method; nothing that a method says about its own latency or accuracy
+becomes a result. Cells of one group (model, method, seed, convention, floor) share the traced
+network and the method's library, so sweeping scenarios builds nothing twice.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import cache, lru_cache
+from time import perf_counter
+
+import numpy as np
+
+from benchmarks.catalog import Catalog
+from benchmarks.cells import LATENCY_PARTS, Cell, Result
+from benchmarks.rows import Row
+from coinfer.conventions import Convention, convention
+from coinfer.cost import Latency, energy_j, plan_workload, scenario_latency, uplink_evidence
+from coinfer.errors import CoinferError
+from coinfer.graph import Cut
+from coinfer.hardware import Link, Processor
+from coinfer.method import Context, Ledger, Library, Method
+from coinfer.parts import Parts
+from coinfer.plan import Plan, Scenario, Selection, Task
+from coinfer.serial import content_hash, to_data
+from coinfer.sources import closure_hash
+from coinfer.tasks import make_task
+
+
+@dataclass(frozen=True)
+class Group:
+    """What cells share: one task, one method, one library."""
+
+    model: str
+    method: str
+    seed: int
+    convention: str
+    max_accuracy_loss: float
+
+    @classmethod
+    def of(cls, cell: Cell) -> Group:
+        """Return the group of a cell."""
+        return cls(cell.model, cell.method, cell.seed, cell.convention, cell.max_accuracy_loss)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A group ready to be asked. Picklable and torch-free.
+
+    Attributes:
+        group: which cells it answers.
+        catalog: resolves the cells' names.
+        task: the traced network.
+        library: what the method built; None when it refuses the task or failed to build.
+        skip: why the method refuses the task, or ''.
+        failure: (reason, traceback) of a build that failed, or None.
+        build_ledger: what the build spent, [phase, evaluations, epochs].
+        inputs: hashes of everything the group's results depend on beside the scenario.
+    """
+
+    group: Group
+    catalog: Catalog
+    task: Task
+    library: Library | None
+    skip: str
+    failure: tuple[str, str] | None
+    build_ledger: tuple[tuple[str, int, float], ...]
+    inputs: dict[str, str]
+
+    @property
+    def method(self) -> Method:
+        """The adapter."""
+        return self.catalog.method(self.group.method)
+
+
+def group_inputs(group: Group, catalog: Catalog) -> dict[str, str]:
+    """Hashes of what a group's results depend on: code, network, rules, library versions."""
+    method = catalog.method(group.method)
+    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
+    return {
+        "task": task.hash,
+        "convention": content_hash(to_data(convention(group.convention))),
+        "method": _source_hash(type(method).__module__),
+        "harness": _source_hash(__name__),
+        "numpy": np.__version__.partition(".")[0],
+        "python": f"{sys.version_info.major}",
+    }
+
+
+def prepare(group: Group, catalog: Catalog) -> Prepared:
+    """Trace the network and let the method build its library (the expensive, link-free part).
+
+    A method that refuses or fails is recorded, not raised: its cells become rows that say so.
+
+    Raises:
+        CoinferError: when the model cannot be found or traced.
+    """
+    method = catalog.method(group.method)
+    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
+    rules = convention(group.convention)
+    inputs = group_inputs(group, catalog)
+    blank = Prepared(group, catalog, task, None, "", None, (), inputs)
+    try:
+        refusal = method.supports(task)
+        if refusal is not None:
+            return replace(blank, skip=refusal.reason)
+        cuts = allowed_cuts(method, task, rules)
+        if not cuts:
+            return replace(blank, skip=_no_cut(method, rules))
+        context = _context(task, rules, cuts, method, group, "build")
+        library = method.build(task, context)
+        _ = library.hash  # a library is JSON: anything else fails here, not in a worker
+    except Exception as error:
+        return replace(blank, failure=_failure(error))
+    return replace(blank, library=library, build_ledger=_ledger(context.ledger))
+
+
+def cell_inputs(cell: Cell, prepared_inputs: dict[str, str], catalog: Catalog) -> dict[str, str]:
+    """Hashes of everything that determines a cell's result beside the cell's own names."""
+    return {
+        **prepared_inputs,
+        "device": _hardware_hash(catalog, "device", cell.device),
+        "server": _hardware_hash(catalog, "server", cell.server),
+        "link": _hardware_hash(catalog, "link", cell.link),
+    }
+
+
+def evaluate(prepared: Prepared, cell: Cell, guard: Callable[[], None] = lambda: None) -> Row:
+    """Answer one cell.
+
+    Args:
+        prepared: of the cell's group.
+        cell: in canonical form.
+        guard: called once the method has answered (a runner stops its time limit there).
+
+    Returns:
+        The row; a method that fails or times out gives a failed row with its reason.
+    """
+    started = perf_counter()
+    failure = prepared.failure
+    try:
+        result = Result("failed", reason=failure[0]) if failure else _result(prepared, cell, guard)
+    except Exception as error:
+        failure = _failure(error)
+        result = Result("failed", reason=failure[0])
+    return Row(
+        cell,
+        result,
+        cell_inputs(cell, prepared.inputs, prepared.catalog),
+        seconds=perf_counter() - started,
+        host=_host(),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        traceback=failure[1] if failure else "",
+    )
+
+
+def allowed_cuts(method: Method, task: Task, rules: Convention) -> tuple[Cut, ...]:
+    """The cuts a method may choose among: legal, of its card's kinds, admitted by the rules."""
+    kinds = rules.kinds_for(method.card.name, method.card.cuts)
+    return tuple(cut for cut in task.graph.cuts if cut.kind in kinds)
+
+
+def _result(prepared: Prepared, cell: Cell, guard: Callable[[], None]) -> Result:
+    if prepared.skip:
+        return Result("skipped", reason=prepared.skip)
+    method, task = prepared.method, prepared.task
+    scenario = prepared.catalog.scenario(cell)
+    refusal = method.supports(task, scenario)
+    if refusal is not None:
+        return Result("skipped", reason=refusal.reason)
+    cuts = allowed_cuts(method, task, scenario.convention)
+    context = _context(task, scenario.convention, cuts, method, cell)
+    assert prepared.library is not None
+    selection = method.select(prepared.library, scenario, context)
+    guard()
+    ledger = _add_ledgers(prepared.build_ledger, _ledger(context.ledger))
+    if selection.plan is None:
+        return Result(
+            "infeasible",
+            reason=f"no plan within {cell.max_accuracy_loss:g} of the baseline accuracy",
+            evaluations=selection.evaluations,
+            ledger=ledger,
+        )
+    _check_plan(selection.plan, method, cuts, task)
+    priced = _price(selection, task, scenario, prepared.catalog.methods.parts)
+    return replace(priced, evaluations=selection.evaluations, ledger=ledger)
+
+
+def _price(selection: Selection, task: Task, scenario: Scenario, parts: Parts) -> Result:
+    plan = selection.plan
+    assert plan is not None
+    work = plan_workload(plan, task, scenario.convention, parts)
+    time = scenario_latency(work, scenario)
+    parts_s = {name: float(getattr(time, name)) for name in LATENCY_PARTS}
+    total_s = float(time.total_s)
+    _check_accounts(parts_s, total_s)
+    evidence = {"latency": "analytic", "uplink_bits": uplink_evidence(plan, task, parts)}
+    accuracy = loss = None
+    if plan.unchanged:
+        # The network computes what the unpruned one does, and every coder here is lossless.
+        loss, evidence["accuracy_loss"] = 0.0, "analytic"
+        if task.baseline_accuracy is not None and task.baseline_evidence is not None:
+            accuracy, evidence["accuracy"] = task.baseline_accuracy, task.baseline_evidence
+    energy = _energy(time, scenario)
+    if energy is not None:
+        evidence["energy"] = "analytic"
+    return Result(
+        "ok",
+        plan=to_data(plan),
+        plan_hash=plan.hash,
+        latency={**parts_s, "total_s": total_s},
+        uplink_bits=float(work.uplink_bits),
+        rate_bps=float(scenario.rate_bps),
+        device_flops=int(work.device_flops),
+        server_flops=int(work.server_flops),
+        encode_flops=int(work.encode_flops),
+        decode_flops=int(work.decode_flops),
+        energy_j=energy,
+        accuracy=accuracy,
+        accuracy_loss=loss,
+        predicted_accuracy=selection.predicted_accuracy,
+        predicted_latency_s=selection.predicted_latency_s,
+        evidence=evidence,
+        assumptions=_assumptions(scenario),
+    )
+
+
+def _check_plan(plan: Plan, method: Method, cuts: tuple[Cut, ...], task: Task) -> None:
+    if plan.model != task.model:
+        raise CoinferError(f"the plan is for '{plan.model}', the task for '{task.model}'")
+    if plan.cut.after not in {cut.after for cut in cuts}:
+        raise CoinferError(
+            f"{method.card.name} cuts after '{plan.cut.after}', which is not among its "
+            f"{len(cuts)} allowed cuts"
+        )
+
+
+def _check_accounts(parts_s: dict[str, float], total_s: float) -> None:
+    """The accounting identity: parts >= 0, none NaN, and they add up to the total."""
+    values = list(parts_s.values())
+    if any(math.isnan(v) or v < 0 for v in values) or not math.isclose(
+        sum(values), total_s, rel_tol=1e-12
+    ):
+        raise CoinferError(f"latency does not add up: {parts_s} against a total of {total_s}")
+
+
+def _energy(time: Latency, scenario: Scenario) -> float | None:
+    if scenario.device.compute_watts is None or scenario.link.transmit_watts is None:
+        return None
+    return float(energy_j(time, scenario.device, scenario.link))
+
+
+def _assumptions(scenario: Scenario) -> tuple[str, ...]:
+    said = (scenario.link.assumption, scenario.device.note, scenario.server.note)
+    return tuple(text for text in said if text)
+
+
+def _no_cut(method: Method, rules: Convention) -> str:
+    kinds = sorted(rules.kinds_for(method.card.name, method.card.cuts))
+    return f"the network has no {' or '.join(kinds)} cut, and {method.card.name} needs one"
+
+
+def _context(
+    task: Task, rules: Convention, cuts: tuple[Cut, ...], method: Method, *asked: object
+) -> Context:
+    # Only a stochastic method may draw, so only it pays for hashing its substream's identity.
+    entropy = int(content_hash([to_data(a) for a in asked]), 16) if method.card.stochastic else 0
+    return Context(task, rules, cuts, entropy)
+
+
+def _ledger(ledger: Ledger) -> tuple[tuple[str, int, float], ...]:
+    """What a ledger holds that is a result: seconds are not."""
+    return tuple((e.phase, e.evaluations, e.epochs) for e in ledger.entries())
+
+
+def _add_ledgers(
+    *ledgers: tuple[tuple[str, int, float], ...],
+) -> tuple[tuple[str, int, float], ...]:
+    total = Ledger()
+    for entries in ledgers:
+        for phase, evaluations, epochs in entries:
+            total.spend(phase, evaluations=evaluations, epochs=epochs)
+    return _ledger(total)
+
+
+def _failure(error: Exception) -> tuple[str, str]:
+    text = " ".join(str(error).split()) or "no message"
+    reason = text if isinstance(error, CoinferError) else f"{type(error).__name__}: {text}"
+    return reason, "".join(traceback.format_exception(error))
+
+
+def _needs_groups(method: Method) -> bool:
+    return method.card.prunes != "none"
+
+
+@cache
+def _task(model: str, max_accuracy_loss: float, groups: bool) -> Task:
+    return make_task(model, max_accuracy_loss, groups=groups)
+
+
+@cache
+def _source_hash(module: str) -> str:
+    return closure_hash([module])
+
+
+@lru_cache(maxsize=4096)
+def _hardware_hash(catalog: Catalog, kind: str, ref: str) -> str:
+    thing: Processor | Link = getattr(catalog.presets, kind)(ref)
+    # Numbers decide a result; who published them, and what is said about them, do not.
+    numbers = {f.name: getattr(thing, f.name) for f in fields(thing) if f.compare}
+    return content_hash(numbers)
+
+
+@cache
+def _host() -> str:
+    return socket.gethostname()

@@ -1,0 +1,71 @@
+"""Click parameter types that complete the names the harness knows.
+
+Nothing is imported until the shell asks, so completion and `--help` stay instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import click
+from click.shell_completion import CompletionItem
+
+from coinfer.refs import split_refs
+
+
+class Name(click.ParamType):
+    """A name of some registry, possibly with `[option=value]`; checked where it is used."""
+
+    def __init__(self, kind: str, known: Callable[[], Iterable[str]]) -> None:
+        self.name = kind
+        self._known = known
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Offer the known names that start with what was typed."""
+        return [
+            CompletionItem(name) for name in sorted(self._known()) if name.startswith(incomplete)
+        ]
+
+
+def _models() -> Iterable[str]:
+    from coinfer.models import models
+
+    return models()
+
+
+def _devices() -> Iterable[str]:
+    from coinfer.hardware import devices
+
+    return devices()
+
+
+def _servers() -> Iterable[str]:
+    from coinfer.hardware import servers
+
+    return servers()
+
+
+def _links() -> Iterable[str]:
+    from coinfer.hardware import links
+
+    return links()
+
+
+def _conventions() -> Iterable[str]:
+    from coinfer.conventions import conventions
+
+    return conventions()
+
+
+MODEL = Name("model", _models)
+DEVICE = Name("device", _devices)
+SERVER = Name("server", _servers)
+LINK = Name("link", _links)
+CONVENTION = Name("convention", _conventions)
+
+
+def refs(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
+    """Click callback: split a comma-separated option into refs."""
+    return tuple(split_refs(value)) if value else ()

@@ -1,0 +1,58 @@
+"""From a model's name to the task that methods build for."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from coinfer.models import build, model_spec
+from coinfer.plan import Source, Task
+
+
+@cache
+def source_sizes() -> dict[tuple[int, ...], dict[str, Any]]:
+    """Return the shipped PNG size measurements, by the shape of the source."""
+    text = files("coinfer.presets").joinpath("source_sizes.json").read_text(encoding="utf-8")
+    record = json.loads(text)
+    return {tuple(record["shape"]): record}
+
+
+def source_of(shape: tuple[int, ...]) -> Source:
+    """Return the source tensor of a shape, with its measured PNG size where there is one."""
+    measured = source_sizes().get(shape)
+    return Source(shape, png_bits=measured["png_bits"]["mean"] if measured else None)
+
+
+def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = False) -> Task:
+    """Trace a model and return its task.
+
+    Args:
+        model: registry name, `torchvision:NAME` or `file.py:factory`.
+        max_accuracy_loss: the accuracy floor lies this far (0..1) below the baseline.
+        groups: whether to find the prune groups too (only methods that prune need them).
+
+    Raises:
+        CoinferError: when the model is unknown or cannot be traced.
+    """
+    from coinfer.tracing import trace
+
+    spec = model_spec(model)
+    if groups:
+        from coinfer.compression.groups import prune_space
+
+        network = build(spec)
+        traced = trace(network, spec.input_shape)
+        space = prune_space(network, spec.input_shape)
+    else:
+        traced, space = trace(build(spec, device="meta"), spec.input_shape), None
+    return Task(
+        model=spec.name,
+        graph=traced.graph,
+        source=source_of(spec.source_shape),
+        baseline_accuracy=spec.published_accuracy,
+        baseline_evidence=None if spec.published_accuracy is None else "published",
+        max_accuracy_loss=max_accuracy_loss,
+        prune_space=space,
+    )

@@ -1,0 +1,1 @@
+"""The methods room: one file per published method, the registry and the conformance kit."""

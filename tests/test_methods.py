@@ -1,0 +1,244 @@
+"""Our own methods keep the contract, and do what their papers say on worlds worked out by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coinfer.conventions import convention, conventions
+from coinfer.cost import plan_workload, scenario_latency
+from coinfer.errors import CoinferError
+from coinfer.hardware import Link, Processor
+from coinfer.method import Context, Method
+from coinfer.plan import Scenario, Selection, Task
+from methods import worlds
+from methods.all_local import AllLocal
+from methods.all_server import AllServer
+from methods.conformance import MethodContract
+from methods.exhaustive import Exhaustive
+from methods.neurosurgeon import Neurosurgeon
+from methods.registry import installed_methods
+
+
+class TestAllLocal(MethodContract):
+    method = AllLocal()
+
+
+class TestAllServer(MethodContract):
+    method = AllServer()
+
+
+class TestAllServerRaw8(MethodContract):
+    method = AllServer(payload="raw8")
+
+
+class TestAllServerPng(MethodContract):
+    method = AllServer(payload="png")
+
+
+class TestNeurosurgeon(MethodContract):
+    method = Neurosurgeon()
+
+
+class TestExhaustive(MethodContract):
+    method = Exhaustive()
+
+
+def ask(method: Method, task: Task, scenario: Scenario, **options: object) -> Selection:
+    kinds = scenario.convention.kinds_for(method.card.name, method.card.cuts)
+    cuts = tuple(cut for cut in task.graph.cuts if cut.kind in kinds)
+    library = method.build(task, Context(task, scenario.convention, cuts))
+    return method.select(library, scenario, Context(task, scenario.convention, cuts, **options))  # type: ignore[arg-type]
+
+
+def total_s(selection: Selection, task: Task, scenario: Scenario) -> float:
+    assert selection.plan is not None
+    work = plan_workload(selection.plan, task, scenario.convention)
+    return float(scenario_latency(work, scenario).total_s)
+
+
+def literal_partition_s(task: Task, scenario: Scenario, after: int, bits: float) -> float:
+    """Eqs. 2-5 of the QHO paper, layer by layer, for a cut behind `after` layers."""
+    flops = task.graph.flops(scenario.convention.flops_rules)
+    time = 0.0
+    for j, work in enumerate(flops, start=1):
+        side = scenario.device if j <= after else scenario.server
+        time += float(work) / side.speed()
+    return time + bits / scenario.rate_bps
+
+
+rates = st.floats(1e2, 1e10)
+speeds = st.floats(1e5, 1e13)
+
+
+@given(rate=rates, device=speeds, server=speeds, rules=st.sampled_from(["qho2024", "cpcdrl2024"]))
+def test_neurosurgeon_is_the_best_of_its_cuts_by_the_literal_equations(
+    rate: float, device: float, server: float, rules: str
+) -> None:
+    task, scenario = worlds.small_task(), worlds.scenario(rate, device, server, rules)
+    interior_only = rules == "qho2024"
+    cuts = [
+        (cut.index, 0.0 if cut.kind == "output" else 32.0 * cut.elements)
+        for cut in task.graph.cuts
+        if cut.kind == "interior" or not interior_only
+    ]
+    best = min(literal_partition_s(task, scenario, index, bits) for index, bits in cuts)
+    found = total_s(ask(Neurosurgeon(), task, scenario), task, scenario)
+    assert found == pytest.approx(best, rel=1e-12)
+
+
+@given(rate=rates, device=speeds, server=speeds, rules=st.sampled_from(sorted(conventions())))
+def test_exhaustive_bounds_what_neither_prunes_nor_encodes(
+    rate: float, device: float, server: float, rules: str
+) -> None:
+    task, scenario = worlds.small_task(), worlds.scenario(rate, device, server, rules)
+    bound = total_s(ask(Exhaustive(), task, scenario), task, scenario)
+    rivals = [
+        AllLocal(),
+        Neurosurgeon(),
+        *(AllServer(payload=p) for p in ("raw8", "png", "float32")),
+    ]  # type: ignore[arg-type]
+    for rival in rivals:
+        if rival.supports(task, scenario) is None:
+            assert bound <= total_s(ask(rival, task, scenario), task, scenario)
+
+
+@given(rate=rates, factor=st.floats(1.0, 1e4), device=speeds, server=speeds)
+def test_more_bandwidth_never_slows_an_optimum(
+    rate: float, factor: float, device: float, server: float
+) -> None:
+    task = worlds.small_task()
+    for method in (Exhaustive(), Neurosurgeon()):
+        slow, fast = (worlds.scenario(r, device, server) for r in (rate, rate * factor))
+        assert total_s(ask(method, task, fast), task, fast) <= total_s(
+            ask(method, task, slow), task, slow
+        )
+
+
+@given(rate=rates, device=speeds)
+def test_an_infinite_server_and_a_fast_link_tend_to_sending_the_input(
+    rate: float, device: float
+) -> None:
+    task = worlds.small_task()
+    # Server time vanishes: the input wins exactly when nothing computed on the device pays.
+    scenario = worlds.scenario(math.inf, device, math.inf)
+    plan = ask(Exhaustive(), task, scenario).plan
+    assert plan is not None
+    assert plan.cut.after == "input"
+    # On a finite link the optimum has no more device work than with a slow server.
+    fast, slow = worlds.scenario(rate, device, math.inf), worlds.scenario(rate, device, device)
+    indices = [ask(Exhaustive(), task, s).plan.cut.index for s in (fast, slow)]  # type: ignore[union-attr]
+    assert indices[0] <= indices[1]
+
+
+@given(device=speeds, server=speeds)
+def test_a_dead_link_means_all_local(device: float, server: float) -> None:
+    task, scenario = worlds.small_task(), worlds.scenario(0.0, device, server)
+    for method in (Exhaustive(), Neurosurgeon()):
+        plan = ask(method, task, scenario).plan
+        assert plan is not None
+        assert plan.cut.after == "fc2"
+
+
+@given(rate=rates, power=st.integers(-20, 20))
+def test_scaling_bits_and_rate_together_changes_nothing(rate: float, power: int) -> None:
+    task = worlds.small_task()
+    scenario = worlds.scenario(rate, rules="qho2024")
+    plan = ask(Neurosurgeon(), task, scenario).plan
+    assert plan is not None
+    work = plan_workload(plan, task, scenario.convention)
+    scale = 2.0**power
+    scaled = scenario_latency(
+        type(work)(work.device_flops, work.server_flops, work.uplink_bits * scale),
+        worlds.scenario(rate * scale, rules="qho2024"),
+    )
+    assert scaled.total_s == scenario_latency(work, scenario).total_s
+
+
+def test_all_server_sends_what_it_says() -> None:
+    task = worlds.small_task()
+    bits = {}
+    for payload in ("float32", "raw8", "png"):
+        plan = ask(AllServer(payload=payload), task, worlds.scenario()).plan  # type: ignore[arg-type]
+        assert plan is not None
+        bits[payload] = plan_workload(plan, task, convention("harmonised")).uplink_bits
+    assert bits == {"float32": 3 * 16 * 16 * 32, "raw8": 3 * 16 * 16 * 8, "png": 4000.0}
+
+
+def test_all_server_refuses_what_was_never_measured_and_what_the_convention_excludes() -> None:
+    unmeasured = AllServer(payload="png").supports(worlds.one_layer_task(), worlds.scenario())
+    assert unmeasured is not None
+    assert "no png size was measured" in unmeasured.reason
+    excluded = AllServer(payload="png").supports(
+        worlds.small_task(), worlds.scenario(rules="qho2024")
+    )
+    assert excluded is not None
+    assert "qho2024 admits float32" in excluded.reason
+
+
+def test_energy_needs_watts_and_then_minimises_energy() -> None:
+    task = worlds.small_task()
+    method = Neurosurgeon(objective="energy")
+    refusal = method.supports(task, worlds.scenario())
+    assert refusal is not None
+    assert "--device-watts" in refusal.reason
+    # A radio that costs nothing and a device that does: send the input, however slow the link.
+    scenario = Scenario(
+        Processor("d", "device", 1e8, compute_watts=5.0),
+        Processor("s", "server", 1e12),
+        Link("l", rate_bps=10.0, transmit_watts=0.0),
+        convention("harmonised"),
+    )
+    assert method.supports(task, scenario) is None
+    plan = ask(method, task, scenario).plan
+    assert plan is not None
+    assert plan.cut.after == "input"
+
+
+def test_equal_costs_go_to_the_earliest_cut() -> None:
+    task = worlds.small_task()
+    # Everything is free: every cut costs 0 s.
+    plan = ask(Neurosurgeon(), task, worlds.scenario(math.inf, math.inf, math.inf)).plan
+    assert plan is not None
+    assert plan.cut.index == 0
+
+
+def test_a_small_budget_is_kept_and_said() -> None:
+    selection = ask(Neurosurgeon(), worlds.small_task(), worlds.scenario(), max_evaluations=2)
+    assert (selection.status, selection.evaluations) == ("budget", 2)
+
+
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ("neurosurgon", "did you mean 'neurosurgeon'"),
+        ("neurosurgeon[objectiv=energy]", "did you mean 'objective'"),
+        ("neurosurgeon[objective=speed]", "allowed: latency, energy"),
+        ("all_server[payload=jpeg]", "allowed: convention, float32, raw8, png"),
+        ("all_server[payload]", "not of the form option=value"),
+    ],
+)
+def test_bad_refs_say_what_is_accepted(ref: str, words: str) -> None:
+    with pytest.raises(CoinferError, match=words):
+        installed_methods().make(ref)
+
+
+def test_refs_leave_defaults_out_so_equal_methods_have_equal_names() -> None:
+    make = installed_methods().make
+    assert str(make("neurosurgeon[objective=latency]").ref) == "neurosurgeon"
+    assert str(make("all_server[payload=png]").ref) == "all_server[payload=png]"
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 2**32))
+def test_rng_of_a_context_is_its_entropy_alone(entropy: int) -> None:
+    task = worlds.small_task()
+    draws = [
+        Context(task, convention("harmonised"), task.graph.cuts, entropy).rng.random(3)
+        for _ in range(2)
+    ]
+    assert np.array_equal(*draws)
