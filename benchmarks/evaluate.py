@@ -35,6 +35,11 @@ from coinfer.sources import closure_hash
 from coinfer.tasks import make_task
 
 
+# The harness's code counts in every key; what makes the task is in the task's hash already, and
+# each method's code counts in its own rows only.
+_KEYED_OTHERWISE = ("methods", "coinfer.models", "coinfer.graphs", "coinfer.compression.groups")
+
+
 @dataclass(frozen=True)
 class Group:
     """What cells share: one task, one method, one library."""
@@ -89,7 +94,7 @@ def group_inputs(group: Group, catalog: Catalog) -> dict[str, str]:
         "task": task.hash,
         "convention": content_hash(to_data(convention(group.convention))),
         "method": _source_hash(type(method).__module__),
-        "harness": _source_hash(__name__),
+        "harness": _source_hash(__name__, _KEYED_OTHERWISE),
         "numpy": np.__version__.partition(".")[0],
         "python": f"{sys.version_info.major}",
     }
@@ -109,18 +114,27 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
     inputs = group_inputs(group, catalog)
     blank = Prepared(group, catalog, task, None, "", None, (), inputs)
     try:
-        refusal = method.supports(task)
-        if refusal is not None:
-            return replace(blank, skip=refusal.reason)
+        skip = refusal(group, catalog)
+        if skip:
+            return replace(blank, skip=skip)
         cuts = allowed_cuts(method, task, rules)
-        if not cuts:
-            return replace(blank, skip=_no_cut(method, rules))
         context = _context(task, rules, cuts, method, group, "build")
         library = method.build(task, context)
         _ = library.hash  # a library is JSON: anything else fails here, not in a worker
     except Exception as error:
         return replace(blank, failure=_failure(error))
     return replace(blank, library=library, build_ledger=_ledger(context.ledger))
+
+
+def refusal(group: Group, catalog: Catalog, scenario: Scenario | None = None) -> str:
+    """Return why a group's method cannot run (in a scenario, if given), or ''. Builds nothing."""
+    method = catalog.method(group.method)
+    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
+    skip = method.supports(task, scenario)
+    if skip is not None:
+        return skip.reason
+    rules = convention(group.convention)
+    return "" if allowed_cuts(method, task, rules) else _no_cut(method, rules)
 
 
 def cell_inputs(cell: Cell, prepared_inputs: dict[str, str], catalog: Catalog) -> dict[str, str]:
@@ -173,9 +187,9 @@ def _result(prepared: Prepared, cell: Cell, guard: Callable[[], None]) -> Result
         return Result("skipped", reason=prepared.skip)
     method, task = prepared.method, prepared.task
     scenario = prepared.catalog.scenario(cell)
-    refusal = method.supports(task, scenario)
-    if refusal is not None:
-        return Result("skipped", reason=refusal.reason)
+    skip = method.supports(task, scenario)
+    if skip is not None:
+        return Result("skipped", reason=skip.reason)
     cuts = allowed_cuts(method, task, scenario.convention)
     context = _context(task, scenario.convention, cuts, method, cell)
     assert prepared.library is not None
@@ -307,8 +321,8 @@ def _task(model: str, max_accuracy_loss: float, groups: bool) -> Task:
 
 
 @cache
-def _source_hash(module: str) -> str:
-    return closure_hash([module])
+def _source_hash(module: str, without: tuple[str, ...] = ()) -> str:
+    return closure_hash([module], without)
 
 
 @lru_cache(maxsize=4096)

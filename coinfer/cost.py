@@ -13,20 +13,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from coinfer.conventions import Convention
 from coinfer.errors import CoinferError
-from coinfer.graph import Cut
+from coinfer.graph import Cut, LayerGraph
 from coinfer.hardware import Link, Processor
 from coinfer.parts import Parts, installed_parts
 
 if TYPE_CHECKING:
+    from coinfer.compression.space import PruneSpace
     from coinfer.plan import Evidence, Plan, Scenario, Task
 
 # One number, or an array that broadcasts with the others.
 Numbers = Any
 Floats = NDArray[np.float64]
+
+# Plans counted at once in a batch: their temporaries stay in the processor's cache, and memory
+# grows with the plans by a few numbers each.
+_CHUNK = 4096
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ def latency(
         device_s=np.divide(work.device_flops, device_flops_per_s),
         encode_s=np.divide(work.encode_flops, device_flops_per_s),
         uplink_s=uplink,
-        round_trip_s=np.where(sends, round_trip_s, 0.0),
+        round_trip_s=np.where(sends, round_trip_s, 0.0)[()],
         decode_s=np.divide(work.decode_flops, server_flops_per_s),
         server_s=np.divide(work.server_flops, server_flops_per_s),
     )
@@ -108,7 +113,8 @@ def latency(
 def _transfer_s(amount: Floats, per_s: Numbers) -> Floats:
     """Eq. 5, D / R in seconds; nothing to send takes no time, even over a dead link."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(amount > 0, np.divide(amount, per_s), 0.0)
+        # [()] makes a number of an array without axes, and leaves every other array alone.
+        return np.where(amount > 0, np.divide(amount, per_s), 0.0)[()]
 
 
 def scenario_latency(work: Workload, scenario: Scenario) -> Latency:
@@ -237,8 +243,7 @@ def plan_workload(
         kept = task.prune_space.keep_vector(plan.keep)
         flops = task.prune_space.flops(kept, convention.flops_rules)[0]
         elements = int(task.prune_space.elements(kept)[0, task.graph.cuts.index(cut)])
-        channels = elements * shape[0] // cut.elements
-        shape = (channels, *shape[1:])
+        shape = _narrowed(task.graph, cut, elements)
     else:
         flops = task.graph.flops(convention.flops_rules)
     device, server = int(flops[: cut.index].sum()), int(flops[cut.index :].sum())
@@ -251,6 +256,104 @@ def plan_workload(
     code = Cut(cut.index, cut.after, codec.code_shape(shape), cut.kind)
     bits = float(uplink_bits(task, [code], plan.coder, parts)[0])
     return Workload(device, server, bits, encode, decode)
+
+
+def _narrowed(graph: LayerGraph, cut: Cut, elements: int) -> tuple[int, ...]:
+    """Return the shape that crosses at a cut when pruning leaves `elements` of it."""
+    axes = {layer.name: layer.channel_axis for layer in graph.layers}
+    shape = list(cut.shape)
+    axis = axes.get(cut.after, 0)
+    shape[axis] = elements * shape[axis] // cut.elements
+    return tuple(shape)
+
+
+def batch_workload(
+    space: PruneSpace,
+    kept: ArrayLike,
+    positions: ArrayLike,
+    rules: str = "table1",
+    *,
+    bits_per_element: Numbers = 32.0,
+    uplink_bits: Numbers | None = None,
+    encode_flops: Numbers = 0,
+    decode_flops: Numbers = 0,
+) -> Workload:
+    """Workloads of B pruned and cut networks at once, as a search prices its candidates.
+
+    Equal, number for number, to `plan_workload` of each plan alone.
+
+    Args:
+        space: the network's prune space.
+        kept: units kept per prune group, integers of shape (B, G), or (G,) for the same in all.
+        positions: of each plan's cut among the graph's legal cuts, integers of shape (B,).
+        rules: name of the counting rule.
+        bits_per_element: width of a crossing element; a number or (B,).
+        uplink_bits: payload of each plan, a number or (B,), where it is not elements times width
+            (a codec's code). Nothing is sent at cut N all the same.
+        encode_flops, decode_flops: work of the codec; numbers or (B,).
+
+    Raises:
+        CoinferError: when `kept` or `positions` are not of that form or out of range.
+    """
+    where = np.asarray(positions)
+    if where.ndim != 1 or not np.issubdtype(where.dtype, np.integer):
+        raise CoinferError(f"positions have shape {where.shape}; accepted: integers of shape (B,)")
+    cuts = space.graph.cuts
+    if where.size and not 0 <= where.min() <= where.max() < len(cuts):
+        wrong = where[(where < 0) | (where >= len(cuts))][0]
+        raise CoinferError(f"a cut's position is {wrong}; allowed is 0 to {len(cuts) - 1}")
+    units = np.asarray(kept)
+    if units.ndim == 1:
+        units = np.broadcast_to(units, (len(where), len(units)))
+    if len(units) != len(where):
+        raise CoinferError(f"{len(units)} kept vectors but {len(where)} cuts; accepted: as many")
+    device, whole, crossing = (np.empty(len(where), dtype=np.int64) for _ in range(3))
+    for start in range(0, len(where), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        each = where[part, None]
+        done = space.device_flops(units[part], rules)
+        device[part] = np.take_along_axis(done, each, axis=1)[:, 0]
+        whole[part] = done[:, -1]
+        elements = space.elements(units[part])
+        crossing[part] = np.take_along_axis(elements, each, axis=1)[:, 0]
+    sends = np.array([cut.kind != "output" for cut in cuts])[where]
+    payload = crossing * bits_per_element if uplink_bits is None else uplink_bits
+    return Workload(
+        device,
+        whole - device,
+        np.where(sends, payload, 0.0),
+        np.where(sends, encode_flops, 0),
+        np.where(sends, decode_flops, 0),
+    )
+
+
+def batch_latency(
+    space: PruneSpace,
+    kept: ArrayLike,
+    positions: ArrayLike,
+    scenario: Scenario,
+    *,
+    bits_per_element: Numbers = 32.0,
+    uplink_bits: Numbers | None = None,
+    encode_flops: Numbers = 0,
+    decode_flops: Numbers = 0,
+) -> Latency:
+    """Price B pruned and cut networks in one scenario; arguments as of `batch_workload`.
+
+    Returns:
+        Latency with arrays of shape (B,).
+    """
+    work = batch_workload(
+        space,
+        kept,
+        positions,
+        scenario.convention.flops_rules,
+        bits_per_element=bits_per_element,
+        uplink_bits=uplink_bits,
+        encode_flops=encode_flops,
+        decode_flops=decode_flops,
+    )
+    return scenario_latency(work, scenario)
 
 
 def uplink_evidence(plan: Plan, task: Task, parts: Parts | None = None) -> Evidence:

@@ -15,7 +15,7 @@ from coinfer.refs import parse_ref
 from coinfer.serial import content_hash, from_data, to_data
 
 if TYPE_CHECKING:
-    from coinfer.compression.groups import PruneSpace
+    from coinfer.compression.space import PruneSpace
 
 Evidence = Literal["published", "analytic", "predicted", "measured"]
 
@@ -67,6 +67,9 @@ class Plan:
     channel: str = "none"
 
     def __post_init__(self) -> None:
+        for group, kept in self.keep:
+            if kept != int(kept):
+                raise CoinferError(f"Plan.keep of '{group}' is {kept}; allowed is a whole number")
         object.__setattr__(self, "keep", tuple(sorted((str(g), int(k)) for g, k in self.keep)))
         names = [group for group, _ in self.keep]
         if len(set(names)) != len(names):
@@ -147,6 +150,7 @@ class Task:
             {
                 "model": self.model,
                 "graph": self.graph.hash,
+                "prune_space": to_data(self.prune_space),
                 "source": to_data(self.source),
                 "baseline": [self.baseline_accuracy, self.baseline_evidence],
                 "max_accuracy_loss": self.max_accuracy_loss,

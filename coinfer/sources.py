@@ -13,36 +13,35 @@ import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 PROJECT = ("coinfer", "methods", "benchmarks")
 
 
-def closure_hash(modules: Iterable[str]) -> str:
+def closure_hash(modules: Iterable[str], without: tuple[str, ...] = ()) -> str:
     """Return the SHA-256 of the source closure of some modules.
 
     Args:
         modules: names of importable modules, or of modules loaded from single files.
+        without: packages and modules not to follow, because a key holds them in another way.
     """
     digest = hashlib.sha256()
-    for name, source in sorted(_closure(tuple(sorted(modules))).items()):
-        digest.update(f"{name}:{source}\n".encode())
+    # Contents, not names: the same file at another path is the same code.
+    for source in sorted(_closure(tuple(sorted(modules)), without).values()):
+        digest.update(source.encode())
     return digest.hexdigest()
 
 
-def _closure(roots: tuple[str, ...]) -> dict[str, str]:
+def _closure(roots: tuple[str, ...], without: tuple[str, ...] = ()) -> dict[str, str]:
+    packages = {*PROJECT, *(root.partition(".")[0] for root in roots)}
     hashes: dict[str, str] = {}
     pending = list(roots)
     while pending:
         name = pending.pop()
-        if name in hashes:
-            continue
-        path = _source_path(name)
-        if path is None:
-            continue
-        hashes[name], imports = _read(path)
-        roots_allowed = (*PROJECT, roots[0].partition(".")[0], name.partition(".")[0])
-        pending += [found for found in imports if found.partition(".")[0] in roots_allowed]
+        left_out = any(name == other or name.startswith(f"{other}.") for other in without)
+        path = None if left_out or name in hashes else _source_path(name)
+        if path is not None:
+            hashes[name], imports = _read(path)
+            pending += [found for found in imports if found.partition(".")[0] in packages]
     return hashes
 
 
@@ -65,12 +64,26 @@ def _read(path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _source_path(name: str) -> Path | None:
-    loaded: ModuleType | None = sys.modules.get(name)
-    file = getattr(loaded, "__file__", None)
-    if file is None:
-        try:
-            spec = importlib.util.find_spec(name)
-        except (ImportError, ValueError, AttributeError):
-            return None
-        file = spec.origin if spec else None
-    return Path(file) if file and file.endswith(".py") else None
+    """Return the file of a module, without importing it or its parents; None where there is none.
+
+    `from package.module import thing` makes `package.module.thing` a candidate too, which is a
+    module only if such a file exists.
+    """
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    if loaded is not None:
+        return Path(loaded)
+    top, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return None
+    if spec is None or (rest and not spec.submodule_search_locations):
+        return None
+    if not rest:
+        return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+    for folder in spec.submodule_search_locations or ():
+        base = Path(folder).joinpath(*rest)
+        for file in (base.with_suffix(".py"), base / "__init__.py"):
+            if file.is_file():
+                return file
+    return None

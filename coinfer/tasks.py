@@ -7,6 +7,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from coinfer.graphs import layer_graph
 from coinfer.models import build, model_spec
 from coinfer.plan import Source, Task
 
@@ -26,7 +27,7 @@ def source_of(shape: tuple[int, ...]) -> Source:
 
 
 def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = False) -> Task:
-    """Trace a model and return its task.
+    """Return the task of a model.
 
     Args:
         model: registry name, `torchvision:NAME` or `file.py:factory`.
@@ -36,20 +37,15 @@ def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = Fal
     Raises:
         CoinferError: when the model is unknown or cannot be traced.
     """
-    from coinfer.tracing import trace
-
     spec = model_spec(model)
+    space = None
     if groups:
         from coinfer.compression.groups import prune_space
 
-        network = build(spec)
-        traced = trace(network, spec.input_shape)
-        space = prune_space(network, spec.input_shape)
-    else:
-        traced, space = trace(build(spec, device="meta"), spec.input_shape), None
+        space = prune_space(build(spec), spec.input_shape)
     return Task(
         model=spec.name,
-        graph=traced.graph,
+        graph=layer_graph(spec.name),
         source=source_of(spec.source_shape),
         baseline_accuracy=spec.published_accuracy,
         baseline_evidence=None if spec.published_accuracy is None else "published",

@@ -1,0 +1,257 @@
+"""One cell, asked and priced: every kind of outcome, the accounts, and what makes a key."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks import evaluate as evaluation
+from benchmarks.catalog import Catalog
+from benchmarks.cells import LATENCY_PARTS, Cell
+from benchmarks.evaluate import Group, cell_inputs, evaluate, group_inputs, prepare
+from benchmarks.rows import Row, row_key
+from coinfer.errors import CoinferError
+from coinfer.plan import Task
+from methods import worlds
+
+CELL = Cell("small", "neurosurgeon", "raspberry-pi-3b+", "tesla-p100", "4g", convention="qho2024")
+
+
+@pytest.fixture(autouse=True)
+def _small_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replace the registered networks by torch-free ones; names go through unchecked."""
+    tasks = {"small": worlds.small_task(), "one-layer": worlds.one_layer_task()}
+
+    def make(model: str, loss: float, _groups: bool) -> Task:
+        return replace(tasks[model], max_accuracy_loss=loss)
+
+    monkeypatch.setattr(evaluation, "_task", make)
+
+
+def answer(cell: Cell, catalog: Catalog | None = None) -> Row:
+    catalog = catalog or Catalog()
+    return evaluate(prepare(Group.of(cell), catalog), cell)
+
+
+def method_file(folder: Path, body: str) -> Catalog:
+    """A catalog that knows the method `mine`, whose `select` has the given body."""
+    path = folder / "mine.py"
+    path.write_text(
+        dedent(
+            """
+            from dataclasses import dataclass
+            from typing import ClassVar
+            from coinfer.method import Library, Method, MethodCard
+            from coinfer.plan import CutRef, Plan, Selection, Skip
+
+            @dataclass(frozen=True)
+            class Mine(Method):
+                card: ClassVar[MethodCard] = MethodCard(
+                    name="mine", title="Mine", idea="A test.", reference="a test",
+                    stochastic=True, phases=("search",))
+            """
+        )
+        + "\n".join(f"    {line}" for line in dedent(body).splitlines())
+    )
+    return Catalog((str(path),))
+
+
+@pytest.mark.parametrize("method", ["all_local", "all_server", "neurosurgeon", "exhaustive"])
+@pytest.mark.parametrize("convention", ["qho2024", "harmonised", "cpcdrl2024", "threestep2020"])
+def test_the_parts_of_a_latency_add_up(method: str, convention: str) -> None:
+    row = answer(replace(CELL, method=method, convention=convention))
+    assert row.result.status == "ok"
+    time = row.result.latency
+    assert sum(time[part] for part in LATENCY_PARTS) == pytest.approx(time["total_s"], rel=1e-15)
+    assert row.result.evidence["latency"] == "analytic"
+    assert row.result.predicted_latency_s == time["total_s"]
+
+
+def test_a_network_without_the_cut_that_a_method_needs_is_skipped_with_the_reason() -> None:
+    row = answer(replace(CELL, model="one-layer"))
+    assert (row.result.status, row.result.plan) == ("skipped", None)
+    assert row.result.reason == "the network has no interior cut, and neurosurgeon needs one"
+
+
+def test_energy_without_watts_is_skipped_and_with_watts_priced() -> None:
+    cell = replace(CELL, method="neurosurgeon[objective=energy]")
+    assert "energy needs watts" in answer(cell).result.reason
+    powered = replace(
+        cell, device="raspberry-pi-3b+[compute_watts=5.0]", link="4g[transmit_watts=1.0]"
+    )
+    result = answer(powered).result
+    time = result.latency
+    assert result.energy_j == pytest.approx(5.0 * time["device_s"] + 1.0 * time["uplink_s"])
+
+
+def test_a_method_that_raises_gives_a_failed_row_with_its_traceback(tmp_path: Path) -> None:
+    catalog = method_file(tmp_path, "def select(self, library, scenario, context): return 1 / 0")
+    row = answer(replace(CELL, method="mine"), catalog)
+    assert row.result.status == "failed"
+    assert row.result.reason == "ZeroDivisionError: division by zero"
+    assert "mine.py" in row.traceback
+
+
+def test_a_build_that_raises_fails_its_cells_and_says_so(tmp_path: Path) -> None:
+    catalog = method_file(
+        tmp_path,
+        """
+        def build(self, task, context): raise ValueError("no data")
+        def select(self, library, scenario, context): return None
+        """,
+    )
+    row = answer(replace(CELL, method="mine"), catalog)
+    assert (row.result.status, row.result.reason) == ("failed", "ValueError: no data")
+
+
+def test_a_library_that_is_not_json_fails_the_build(tmp_path: Path) -> None:
+    catalog = method_file(
+        tmp_path,
+        """
+        def build(self, task, context): return Library(object())
+        def select(self, library, scenario, context): return None
+        """,
+    )
+    assert answer(replace(CELL, method="mine"), catalog).result.status == "failed"
+
+
+@pytest.mark.parametrize(
+    ("plan", "words"),
+    [
+        ("Plan('other', CutRef(1, 'conv1'))", "the plan is for 'other'"),
+        ("Plan('small', CutRef(1, 'nowhere'))", "not among its 4 allowed cuts"),
+        ("Plan('small', CutRef(2, 'conv1'))", "Plan.cut.index is 2"),
+        ("Plan('small', CutRef(1, 'conv1'), coder='raw8')", "does not fit the interior cut"),
+        ("Plan('small', CutRef(1, 'conv1'), codec='magic')", "unknown codec 'magic'"),
+        ("Plan('small', CutRef(1, 'conv1'), keep=(('conv1', 3),))", "made without prune groups"),
+    ],
+)
+def test_an_invalid_plan_fails_its_cell_with_the_reason(
+    tmp_path: Path, plan: str, words: str
+) -> None:
+    body = f"def select(self, library, scenario, context): return Selection({plan})"
+    catalog = method_file(tmp_path, body)
+    cell = replace(CELL, method="mine", convention="harmonised")
+    # Interior cuts only, so that the number of allowed cuts is known.
+    path = Path(catalog.method_files[0])
+    path.write_text(path.read_text().replace("stochastic=True,", "cuts=frozenset({'interior'}),"))
+    row = answer(cell, Catalog(catalog.method_files))
+    assert row.result.status == "failed"
+    assert words in row.result.reason
+
+
+def test_nothing_meets_the_floor_is_infeasible_not_failed(tmp_path: Path) -> None:
+    body = """
+    def select(self, library, scenario, context):
+        context.ledger.spend("search", evaluations=7)
+        return Selection(None, "infeasible", evaluations=7)
+    """
+    row = answer(replace(CELL, method="mine"), method_file(tmp_path, body))
+    assert (row.result.status, row.result.evaluations) == ("infeasible", 7)
+    assert row.result.ledger == (("search", 7, 0.0),)
+    assert "0.02" in row.result.reason
+
+
+def test_each_cell_and_seed_draws_from_its_own_substream(tmp_path: Path) -> None:
+    body = """
+    def select(self, library, scenario, context):
+        cut = context.cuts[0]
+        return Selection(Plan(context.task.model, CutRef(cut.index, cut.after)),
+                         predicted_accuracy=float(context.rng.random()))
+    """
+    catalog = method_file(tmp_path, body)
+    cell = replace(CELL, method="mine")
+    draws = {
+        answer(c, catalog).result.predicted_accuracy
+        for c in (cell, replace(cell, seed=1), replace(cell, link="3g"))
+    }
+    assert len(draws) == 3
+    again = answer(cell, catalog).result.predicted_accuracy
+    assert again == answer(cell, catalog).result.predicted_accuracy
+    assert again in draws
+
+
+def test_a_prepared_group_answers_alike_after_a_trip_through_pickle() -> None:
+    prepared = prepare(Group.of(CELL), Catalog())
+    copy = pickle.loads(pickle.dumps(prepared))
+    assert evaluate(copy, CELL) == evaluate(prepared, CELL)
+
+
+def test_canonical_cells_collapse_what_does_not_matter() -> None:
+    catalog = Catalog()
+    spelled = Cell(
+        "alexnet",
+        "neurosurgeon[objective=latency]",
+        "raspberry-pi-3b+@qho2024",
+        "tesla-p100",
+        "3g",
+        snr_db=10.0,
+        seed=7,
+    )
+    plain = Cell("alexnet", "neurosurgeon", "raspberry-pi-3b+", "tesla-p100", "3g")
+    assert catalog.canonical(spelled) == catalog.canonical(plain)
+    radio = catalog.canonical(replace(plain, link="radio-1mhz", snr_db=10))
+    assert radio.snr_db == 10.0
+    assert catalog.canonical(catalog.canonical(spelled)) == catalog.canonical(spelled)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": "alexnett"}, "unknown model 'alexnett'; did you mean 'alexnet'"),
+        ({"method": "neuro"}, "unknown method 'neuro'; did you mean 'neurosurgeon'"),
+        ({"device": "raspberry-pi-3b"}, "unknown device"),
+        ({"server": "p100"}, "unknown server 'p100'; did you mean .*'tesla-p100'"),
+        ({"link": "6g"}, "unknown link '6g'; did you mean"),
+        ({"convention": "qho"}, "unknown convention 'qho'; did you mean 'qho2024'"),
+    ],
+)
+def test_unknown_names_offer_the_nearest(change: dict[str, str], words: str) -> None:
+    plain = Cell("alexnet", "neurosurgeon", "raspberry-pi-3b+", "tesla-p100", "3g")
+    with pytest.raises(CoinferError, match=words):
+        Catalog().canonical(replace(plain, **change))  # type: ignore[arg-type]
+
+
+def inputs_of(cell: Cell, catalog: Catalog) -> dict[str, str]:
+    return cell_inputs(cell, group_inputs(Group.of(cell), catalog), catalog)
+
+
+def test_a_key_changes_with_everything_that_determines_the_result(tmp_path: Path) -> None:
+    body = "def select(self, library, scenario, context): return Selection(None, 'infeasible')"
+    one = method_file(tmp_path, body)
+    mine = replace(CELL, method="mine")
+    base = inputs_of(mine, one)
+    other_code = tmp_path / "other"
+    other_code.mkdir()
+    assert inputs_of(mine, method_file(other_code, body.replace("None", "(None)"))) == base
+    changed = method_file(other_code, body + "  # a comment\n\ndef helper(self): return 1")
+    assert inputs_of(mine, changed)["method"] != base["method"]
+    presets = tmp_path / "mine.toml"
+    presets.write_text('[devices."board"]\nflops_per_s = 1e9\nsource = "a test"\n')
+    slow = Catalog(preset_files=(str(presets),))
+    before = inputs_of(replace(CELL, device="board"), slow)
+    presets2 = tmp_path / "faster.toml"
+    presets2.write_text('[devices."board"]\nflops_per_s = 2e9\nsource = "a test"\n')
+    after = inputs_of(replace(CELL, device="board"), Catalog(preset_files=(str(presets2),)))
+    assert {name for name in before if before[name] != after[name]} == {"device"}
+
+
+@given(st.permutations(sorted(vars(CELL))), st.permutations(["a", "b", "c"]))
+def test_a_key_does_not_depend_on_the_order_of_fields(fields: list[str], names: list[str]) -> None:
+    shuffled = Cell(**{name: getattr(CELL, name) for name in fields})
+    key = row_key(shuffled, {name: name for name in names})
+    assert key == row_key(CELL, {"a": "a", "b": "b", "c": "c"})
+
+
+def test_rows_compare_by_result_not_by_run() -> None:
+    first, second = answer(CELL), answer(CELL)
+    assert first == second
+    assert first.key == second.key
+    assert json.dumps(first.inputs, sort_keys=True) == json.dumps(second.inputs, sort_keys=True)
