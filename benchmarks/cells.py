@@ -34,6 +34,12 @@ class Cell:
     convention: str = "harmonised"
     max_accuracy_loss: float = 0.02
 
+    def __post_init__(self) -> None:
+        # 10 and 10.0, 0.0 and -0.0 are one value, so they are one text and one key.
+        object.__setattr__(self, "max_accuracy_loss", float(self.max_accuracy_loss) + 0.0)
+        if self.snr_db is not None:
+            object.__setattr__(self, "snr_db", float(self.snr_db) + 0.0)
+
 
 @dataclass(frozen=True)
 class Result:

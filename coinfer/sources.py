@@ -40,13 +40,13 @@ def _closure(roots: tuple[str, ...], without: tuple[str, ...] = ()) -> dict[str,
         left_out = any(name == other or name.startswith(f"{other}.") for other in without)
         path = None if left_out or name in hashes else _source_path(name)
         if path is not None:
-            hashes[name], imports = _read(path)
+            hashes[name], imports = _read(path, path.stat().st_mtime_ns)
             pending += [found for found in imports if found.partition(".")[0] in packages]
     return hashes
 
 
 @cache
-def _read(path: Path) -> tuple[str, tuple[str, ...]]:
+def _read(path: Path, _changed_ns: int) -> tuple[str, tuple[str, ...]]:
     """Return the hash of a file's code without docstrings, and the names it may import."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     imports: list[str] = []
