@@ -231,7 +231,9 @@ def test_a_key_changes_with_everything_that_determines_the_result(tmp_path: Path
     other_code = tmp_path / "other"
     other_code.mkdir()
     assert inputs_of(mine, method_file(other_code, body.replace("None", "(None)"))) == base
-    changed = method_file(other_code, body + "  # a comment\n\ndef helper(self): return 1")
+    another = tmp_path / "another"
+    another.mkdir()
+    changed = method_file(another, body + "  # a comment\n\ndef helper(self): return 1")
     assert inputs_of(mine, changed)["method"] != base["method"]
     presets = tmp_path / "mine.toml"
     presets.write_text('[devices."board"]\nflops_per_s = 1e9\nsource = "a test"\n')
