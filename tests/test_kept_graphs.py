@@ -1,0 +1,87 @@
+"""Kept layer graphs: the shipped ones are what tracing gives, and a stale one is never used."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from coinfer import graphs
+from coinfer.graphs import graph_key, layer_graph, render, retrace, shipped_name
+from coinfer.models import build, model_spec, models
+from coinfer.tracing import trace
+
+
+@pytest.fixture
+def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty user cache, and no graph remembered from another test."""
+    monkeypatch.setenv("COINFER_CACHE", str(tmp_path))
+    layer_graph.cache_clear()
+    return tmp_path / "graphs"
+
+
+@pytest.mark.parametrize("name", sorted(models()))
+def test_the_shipped_graph_is_what_tracing_gives(name: str, cache_folder: Path) -> None:
+    spec = model_spec(name)
+    shipped = graphs._read(graphs._shipped(spec), graph_key(spec))
+    assert shipped is not None, (
+        f"the shipped graph of {name} is stale: run `coinfer trace --ship coinfer/presets/graphs`"
+    )
+    assert shipped == trace(build(spec, device="meta"), spec.input_shape).graph
+    assert shipped_name(spec) == f"{name}.json"
+
+
+def test_a_network_that_is_not_shipped_is_traced_once_and_kept(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "alexnet-cifar[hidden=256]"
+    first = layer_graph(name)
+    assert [path.stem for path in cache_folder.iterdir()] == [graph_key(model_spec(name))]
+    layer_graph.cache_clear()
+    monkeypatch.setattr(graphs, "retrace", lambda _: pytest.fail("traced again"))
+    assert layer_graph(name) == first
+
+
+@pytest.mark.parametrize("damage", ["", "{}", "not json", '{"key": 1}', "stale", "cut short"])
+def test_a_damaged_or_stale_graph_counts_as_none(cache_folder: Path, damage: str) -> None:
+    name = "alexnet-cifar[hidden=300]"
+    spec = model_spec(name)
+    good = retrace(name)
+    path = cache_folder / f"{graph_key(spec)}.json"
+    text = path.read_text()
+    if damage == "stale":
+        record = json.loads(text)
+        # A graph of something else, under a key of something else.
+        damage = json.dumps({**record, "key": "0" * 64})
+    elif damage == "cut short":
+        damage = text[: len(text) // 2]
+    path.write_text(damage)
+    layer_graph.cache_clear()
+    assert layer_graph(name) == good
+    assert path.read_text() == text, "the good graph is kept again"
+
+
+def test_the_key_follows_the_spec_and_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = model_spec("alexnet-cifar")
+    keys = {graph_key(spec), graph_key(model_spec("alexnet-cifar[hidden=512]"))}
+    monkeypatch.setattr(graphs, "_version", lambda _: "another")
+    keys.add(graph_key(spec))
+    assert len(keys) == 3
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("in the way")
+    monkeypatch.setenv("COINFER_CACHE", str(blocked))
+    layer_graph.cache_clear()
+    assert len(layer_graph("alexnet-cifar[hidden=200]")) == len(layer_graph("alexnet-cifar"))
+
+
+def test_rendering_is_canonical() -> None:
+    spec = model_spec("alexnet-cifar")
+    graph = layer_graph("alexnet-cifar")
+    assert render(spec, graph) == render(spec, graph)
+    assert json.loads(render(spec, graph))["key"] == graph_key(spec)
