@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 
 from benchmarks.cells import Cell
 from coinfer.conventions import convention
@@ -48,9 +49,9 @@ class Catalog:
             CoinferError: for an unknown name, a missing number or a missing SNR.
         """
         return Scenario(
-            device=self.presets.device(cell.device),
-            server=self.presets.server(cell.server),
-            link=self.presets.link(cell.link),
+            device=_hardware(self, "device", cell.device),
+            server=_hardware(self, "server", cell.server),
+            link=_hardware(self, "link", cell.link),
             convention=convention(cell.convention),
             snr_db=cell.snr_db,
         )
@@ -91,6 +92,11 @@ def _methods(files: tuple[str, ...]) -> Methods:
 @cache
 def _method(catalog: Catalog, ref: str) -> Method:
     return catalog.methods.make(ref)
+
+
+@lru_cache(maxsize=65_536)  # a sweep asks about the same 10,000 links for every device
+def _hardware(catalog: Catalog, kind: str, ref: str) -> Any:
+    return getattr(catalog.presets, kind)(ref)
 
 
 @cache

@@ -325,7 +325,7 @@ def _source_hash(module: str, without: tuple[str, ...] = ()) -> str:
     return closure_hash([module], without)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=65_536)
 def _hardware_hash(catalog: Catalog, kind: str, ref: str) -> str:
     thing: Processor | Link = getattr(catalog.presets, kind)(ref)
     # Numbers decide a result; who published them, and what is said about them, do not.

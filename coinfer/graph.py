@@ -157,7 +157,18 @@ class LayerGraph:
         return np.array([count(layer) for layer in self.layers], dtype=np.int64).reshape(-1, 3)
 
     def flops(self, rules: str = "table1") -> NDArray[np.int64]:
-        """Work of every layer under `rules` (FLOPs, or MACs under `macs`), shape (L,)."""
+        """Work of every layer under `rules` (FLOPs, or MACs under `macs`), shape (L,), read-only."""
+        if rules not in self._counted:
+            self._counted[rules] = self._count(rules)
+            self._counted[rules].setflags(write=False)
+        return self._counted[rules]
+
+    @cached_property
+    def _counted(self) -> dict[str, NDArray[np.int64]]:
+        """Counts made so far, by rules: a sweep asks for the same one a hundred thousand times."""
+        return {}
+
+    def _count(self, rules: str) -> NDArray[np.int64]:
         alpha, beta, gamma = self.work(rules).T
         fan_in, c_in, c_out = (
             np.array([getattr(layer, field) for layer in self.layers], dtype=np.int64)

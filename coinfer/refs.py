@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from coinfer.errors import CoinferError
@@ -60,6 +61,7 @@ class Ref:
         return dict(self.options)
 
 
+@lru_cache(maxsize=4096)
 def parse_ref(text: str) -> Ref:
     """Parse `name[option=value,...]`.
 

@@ -1,0 +1,403 @@
+"""Where chunks are run: in this process, in worker processes (joblib's loky), on Dask or on Ray.
+
+Every engine answers one at a time as jobs finish, so that the runner commits them at once, and
+survives the death of a worker: that job comes back as `died`, the others go on. Which job a death
+belongs to must be certain, so each loky worker has a pool of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from benchmarks.worker import THREADS, begin_worker
+from coinfer.errors import CoinferError, UnknownNameError
+
+EXECUTORS = ("joblib", "dask", "ray")
+
+# How long to look for a scheduler before saying that there is none, in seconds.
+_CONNECT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job: a value, an error raised by it, or the death of its worker."""
+
+    job: int
+    value: Any = None
+    error: Exception | None = None
+    died: bool = False
+
+
+class Engine(Protocol):
+    """Runs jobs (calls of module-level functions) and hands back each as it finishes."""
+
+    remote: bool
+    own_process: bool
+
+    def slots(self) -> int:
+        """Return how many jobs can run at a time, now."""
+
+    def share(self, value: Any) -> Any:
+        """Return what to pass to `submit` for a value that many jobs need."""
+
+    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a job under a number of the caller's."""
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        """Return the jobs that finished; an empty list when none did within the timeout."""
+
+    def close(self) -> None:
+        """Stop everything, finished or not."""
+
+
+def make_engine(executor: str, jobs: int | None, address: str | None) -> Engine:
+    """Return an engine.
+
+    Args:
+        executor: one of EXECUTORS.
+        jobs: workers on this machine, or at most so many of a cluster's; None for one here, all
+            of a cluster's; 0 for one per core.
+        address: of a running Dask scheduler or Ray head; None starts workers on this machine.
+
+    Raises:
+        CoinferError: for an unknown executor, one that is not installed, or no answer at the
+            address.
+    """
+    if executor not in EXECUTORS:
+        raise UnknownNameError("executor", executor, EXECUTORS)
+    if jobs is not None and jobs < 0:
+        raise CoinferError(f"jobs is {jobs}; allowed is 1 or more, or 0 for one per core")
+    if jobs == 0:
+        jobs = len(os.sched_getaffinity(0))
+    if executor == "dask":
+        return DaskEngine(jobs, address)
+    if executor == "ray":
+        return RayEngine(jobs, address)
+    if address is not None:
+        raise CoinferError("an address goes with --executor dask or ray; joblib runs here")
+    return LokyEngine(jobs) if jobs is not None and jobs > 1 else SerialEngine()
+
+
+class SerialEngine:
+    """Runs jobs in this process, when they are waited for."""
+
+    remote = False
+    own_process = False
+
+    def __init__(self) -> None:
+        self._jobs: list[tuple[int, Callable[..., Any], tuple[Any, ...]]] = []
+
+    def slots(self) -> int:
+        """Return 1."""
+        return 1
+
+    def share(self, value: Any) -> Any:
+        """Return the value."""
+        return value
+
+    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Keep a job until it is waited for."""
+        self._jobs.append((job, function, arguments))
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        """Run the oldest job."""
+        if not self._jobs:
+            return []
+        job, function, arguments = self._jobs.pop(0)
+        try:
+            return [Done(job, function(*arguments))]
+        except Exception as error:
+            return [Done(job, error=error)]
+
+    def close(self) -> None:
+        """Forget the jobs."""
+        self._jobs.clear()
+
+
+class LokyEngine:
+    """Worker processes of joblib's loky, each in a pool of its own, each with one thread."""
+
+    remote = False
+    own_process = True
+
+    def __init__(self, jobs: int) -> None:
+        self._idle: list[Any] = [None] * jobs
+        self._jobs = jobs
+        self._busy: dict[int, Any] = {}
+        self._done: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
+
+    def slots(self) -> int:
+        """Return the number of workers."""
+        return self._jobs
+
+    def share(self, value: Any) -> Any:
+        """Return the value: it travels with every job, and is unpacked once per worker."""
+        return value
+
+    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a job in an idle worker, which is made when there is none."""
+        pool = self._idle.pop() or _loky_pool()
+        try:
+            future = pool.submit(function, *arguments)
+        except BrokenProcessPool:  # its worker was killed while idle
+            pool = _loky_pool()
+            future = pool.submit(function, *arguments)
+        self._busy[job] = pool
+        future.add_done_callback(lambda done: self._done.put((job, done)))
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        """Return the jobs that finished."""
+        finished = []
+        for job, future in _drained(self._done, timeout_s):
+            error = future.exception()
+            died = isinstance(error, BrokenProcessPool)
+            pool = self._busy.pop(job)
+            self._idle.append(None if died else pool)
+            if died:
+                finished.append(Done(job, died=True))
+            elif error is not None:
+                finished.append(Done(job, error=_as_exception(error)))
+            else:
+                finished.append(Done(job, future.result()))
+        return finished
+
+    def close(self) -> None:
+        """End all workers."""
+        for pool in (*self._idle, *self._busy.values()):
+            if pool is not None:
+                pool.shutdown(wait=True, kill_workers=True)
+        self._idle, self._busy = [None] * self._jobs, {}
+
+
+class DaskEngine:
+    """A Dask scheduler's workers, or a cluster of worker processes on this machine."""
+
+    own_process = True
+
+    def __init__(self, jobs: int | None, address: str | None) -> None:
+        with _installed("dask"):
+            from distributed import Client, LocalCluster
+        self.remote = address is not None
+        self._limit = jobs
+        self._cluster = None if address else _local_dask(LocalCluster, jobs or 1)
+        try:
+            self._client = Client(address or self._cluster, timeout=_CONNECT_S)
+        except (OSError, ValueError) as error:
+            raise CoinferError(f"no Dask scheduler at '{address}': {_line(error)}") from None
+        self._futures: dict[int, Any] = {}
+        self._done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+
+    def slots(self) -> int:
+        """Return the number of threads that the workers have, now."""
+        with self._connected():
+            threads = sum(self._client.nthreads().values())
+        return max(1, min(threads, self._limit or threads))
+
+    def share(self, value: Any) -> Any:
+        """Return the value: what is scattered dies with the worker that holds it."""
+        return value
+
+    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a job; it is never taken from an earlier one's result."""
+        with self._connected():
+            future = self._client.submit(function, *arguments, pure=False, retries=0)
+        self._futures[job] = future
+        future.add_done_callback(lambda done: self._done.put((job, done)))
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        """Return the jobs that finished."""
+        return [self._settled(job, future) for job, future in _drained(self._done, timeout_s)]
+
+    def close(self) -> None:
+        """Cancel what runs; end the workers if they are ours."""
+        for future in self._futures.values():
+            future.cancel(force=True)
+        self._futures.clear()
+        self._client.close()
+        if self._cluster is not None:
+            self._cluster.close()
+
+    def _settled(self, job: int, future: Any) -> Done:
+        from distributed import KilledWorker
+
+        del self._futures[job]
+        if future.status in ("cancelled", "lost"):
+            raise CoinferError("the Dask scheduler went away; what was committed is kept")
+        try:
+            return Done(job, future.result())
+        except KilledWorker:
+            return Done(job, died=True)
+        except Exception as error:
+            return Done(job, error=error)
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CoinferError(
+                f"the Dask scheduler went away ({_line(error)}); what was committed is kept"
+            ) from None
+
+
+class RayEngine:
+    """A Ray cluster's workers, or worker processes on this machine."""
+
+    own_process = True
+
+    def __init__(self, jobs: int | None, address: str | None) -> None:
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        with _installed("ray"):
+            import ray
+        self._ray = ray
+        self.remote = address is not None
+        self._limit = jobs
+        self._ours = not ray.is_initialized()
+        if self._ours:
+            _begin_ray(ray, jobs or 1, address)
+        self._jobs: dict[Any, int] = {}
+
+    def slots(self) -> int:
+        """Return the number of cores that the cluster has, now."""
+        cores = int(self._ray.cluster_resources().get("CPU", 0))
+        return max(1, min(cores, self._limit or cores))
+
+    def share(self, value: Any) -> Any:
+        """Return a reference into Ray's object store, on the driver's machine."""
+        return self._ray.put(value)
+
+    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+        """Start a job; the runner decides what is tried again, not Ray."""
+        task = self._ray.remote(num_cpus=1, max_retries=0)(function)
+        self._jobs[task.remote(*arguments)] = job
+
+    def wait(self, timeout_s: float) -> list[Done]:
+        """Return the jobs that finished."""
+        ready, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=timeout_s)
+        more, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=0)
+        return [self._settled(ref) for ref in dict.fromkeys([*ready, *more])]
+
+    def close(self) -> None:
+        """Cancel what runs; end the workers if they are ours."""
+        for ref in self._jobs:
+            self._ray.cancel(ref, force=True)
+        self._jobs.clear()
+        if self._ours:
+            self._ray.shutdown()
+
+    def _settled(self, ref: Any) -> Done:
+        from ray import exceptions
+
+        job = self._jobs.pop(ref)
+        deaths = (
+            exceptions.WorkerCrashedError,
+            exceptions.OutOfMemoryError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+        )
+        try:
+            return Done(job, self._ray.get(ref))
+        except exceptions.RayTaskError as error:
+            return Done(job, error=_as_exception(error.cause))
+        except deaths:
+            return Done(job, died=True)
+        except exceptions.RayError as error:
+            raise CoinferError(f"Ray failed ({_line(error)}); what was committed is kept") from None
+
+
+def _loky_pool() -> Any:
+    from joblib.externals.loky import ProcessPoolExecutor
+
+    return ProcessPoolExecutor(
+        max_workers=1, initializer=begin_worker, initargs=(os.getpid(),), env=THREADS
+    )
+
+
+def _local_dask(make: Callable[..., Any], workers: int) -> Any:
+    import logging
+
+    import dask
+
+    # The runner decides what is tried again: one death, one report.
+    settings = {
+        "distributed.scheduler.allowed-failures": 0,
+        "distributed.nanny.pre-spawn-environ": THREADS,
+        "distributed.worker.daemon": False,
+    }
+    with dask.config.set(settings):
+        return make(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+
+
+def _begin_ray(ray: Any, workers: int, address: str | None) -> None:
+    import logging
+
+    where = (
+        {"address": address}
+        if address
+        else {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    )
+    with _own_signals():
+        try:
+            ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise CoinferError(f"no Ray cluster at '{address}': {_line(error)}") from None
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep our SIGTERM handler: Ray sets its own."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _installed(executor: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise CoinferError(
+            f"--executor {executor} needs a package that is not installed; "
+            f"pip install 'coinfer[{executor}]'"
+        ) from None
+
+
+def _drained(
+    done: queue.SimpleQueue[tuple[int, Any]], timeout_s: float
+) -> Iterator[tuple[int, Any]]:
+    """Yield what is in a queue, waiting for the first."""
+    try:
+        yield done.get(timeout=timeout_s)
+        while True:
+            yield done.get_nowait()
+    except queue.Empty:
+        return
+
+
+def _as_exception(error: BaseException) -> Exception:
+    return error if isinstance(error, Exception) else RuntimeError(_line(error))
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

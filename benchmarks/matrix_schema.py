@@ -1,0 +1,113 @@
+"""What a matrix file may hold, as pydantic models. Imported only when a matrix is loaded."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from benchmarks.cells import Cell
+from coinfer.errors import CoinferError, nearest
+
+
+def _listed(value: Any) -> Any:
+    """Return a single value as a list of one: `models = "alexnet"` is as good as a list."""
+    return value if isinstance(value, list) else [value]
+
+
+Refs = Annotated[list[str], BeforeValidator(_listed)]
+Pattern = str | int | float
+Filter = dict[str, Annotated[list[Pattern], BeforeValidator(_listed)]]
+Filters = Annotated[list[Filter], BeforeValidator(_listed)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class RateSweep(_Strict):
+    """Links of fixed rate at equal steps, on a logarithmic or a linear scale."""
+
+    start_bps: float = Field(gt=0)
+    stop_bps: float = Field(gt=0)
+    points: int = Field(ge=1)
+    scale: Literal["log", "linear"] = "log"
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RateSweep:
+        if self.stop_bps < self.start_bps:
+            raise ValueError(f"stop_bps {self.stop_bps:g} is below start_bps {self.start_bps:g}")
+        return self
+
+
+class MatrixFile(_Strict):
+    """The fields of a matrix file; axes may be given as one value or as a list."""
+
+    name: str = ""
+    description: str = ""
+    models: Refs = Field(min_length=1)
+    devices: Refs = Field(min_length=1)
+    servers: Refs = Field(min_length=1)
+    links: Refs = []
+    rate_sweep: RateSweep | None = None
+    snrs_db: Annotated[list[float], BeforeValidator(_listed)] = []
+    methods: Refs = Field(min_length=1)
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_listed)] = [0]
+    convention: Refs = ["harmonised"]
+    max_accuracy_loss: Annotated[
+        list[Annotated[float, Field(ge=0, le=1)]], BeforeValidator(_listed)
+    ] = [0.02]
+    include: Filters = []
+    exclude: Filters = []
+    presets: Refs = []
+
+    @model_validator(mode="after")
+    def _complete(self) -> MatrixFile:
+        if not self.links and self.rate_sweep is None:
+            raise ValueError("give links, or a rate_sweep")
+        for name in ("seeds", "convention", "max_accuracy_loss"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty")
+        for field in (f for table in (*self.include, *self.exclude) for f in table):
+            check_field(field)
+        return self
+
+
+def check_field(field: str) -> None:
+    """Refuse a filter on something that is not a field of a cell.
+
+    Raises:
+        ValueError: offering the nearest field.
+    """
+    known = Cell.__dataclass_fields__
+    if field not in known:
+        raise ValueError(f"a filter cannot ask for '{field}'; {nearest(field, known)}")
+
+
+def validate(data: dict[str, Any], owner: str) -> MatrixFile:
+    """Return the checked content of a matrix file.
+
+    Raises:
+        CoinferError: one line for the first thing that is wrong; a misspelt field gets the
+            nearest one.
+    """
+    try:
+        return MatrixFile.model_validate(data)
+    except ValidationError as error:
+        raise CoinferError(f"matrix '{owner}': {_one_line(error)}") from None
+
+
+def _one_line(error: ValidationError) -> str:
+    # A misspelt field also makes a required one missing: the typo is the news.
+    found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
+    where = [str(part) for part in found["loc"]]
+    if found["type"] == "extra_forbidden":
+        known = RateSweep.model_fields if len(where) > 1 else MatrixFile.model_fields
+        return f"unknown field '{'.'.join(where)}'; {nearest(where[-1], known)}"
+    if found["type"] == "missing":
+        return f"field '{'.'.join(where)}' is missing"
+    message = found["msg"].removeprefix("Value error, ")
+    if not where:
+        return message
+    given = "" if isinstance(found["input"], dict | list) else f" is {found['input']!r}"
+    return f"{'.'.join(where)}{given}: {message[:1].lower()}{message[1:]}"

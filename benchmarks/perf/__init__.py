@@ -1,0 +1,1 @@
+"""Performance of the hot paths, as ratios against references measured in the same run."""

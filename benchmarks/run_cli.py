@@ -1,0 +1,179 @@
+"""`coinfer run`: a whole matrix into a store."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coinfer.clitypes import Name
+from methods.cli import METHOD_FILE
+
+if TYPE_CHECKING:
+    from benchmarks.matrix import Filters
+    from benchmarks.runner import Preview
+
+
+def _matrices() -> list[str]:
+    from benchmarks.matrix import built_in_matrices
+
+    return list(built_in_matrices())
+
+
+@click.command("run")
+@click.argument("matrix", type=Name("matrix", _matrices), metavar="MATRIX")
+@click.option(
+    "--store",
+    required=True,
+    metavar="FILE",
+    type=click.Path(dir_okay=False),
+    help="Result store, made when missing; cells that it has are not computed again.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    help="Worker processes; 0 for one per core.  [default: 1, or all of a cluster]",
+)
+@click.option(
+    "--executor",
+    type=click.Choice(["joblib", "dask", "ray"]),
+    default="joblib",
+    show_default=True,
+    help="Who runs the workers; dask and ray also do so on other machines.",
+)
+@click.option("--address", help="Running Dask scheduler (tcp://host:8786) or Ray head (host:6379).")
+@click.option(
+    "--cell-timeout",
+    "cell_timeout_s",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="A cell that takes longer becomes a failed row.",
+)
+@click.option("--retry-failed", is_flag=True, help="Compute only the cells that failed before.")
+@click.option("--strict", is_flag=True, help="Exit 1 for skipped cells too.")
+@click.option("--dry-run", is_flag=True, help="Say what would be computed; compute nothing.")
+@click.option(
+    "--include",
+    multiple=True,
+    metavar="FIELD=PATTERN",
+    help="Only cells that match, e.g. 'method=neurosurgeon,device=raspberry*'; repeat for more.",
+)
+@click.option(
+    "--exclude", multiple=True, metavar="FIELD=PATTERN", help="No cells that match; repeatable."
+)
+@METHOD_FILE
+@click.option(
+    "--presets",
+    "preset_files",
+    multiple=True,
+    metavar="FILE.toml",
+    help="Devices, servers and links of your own.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **options: Any) -> int:
+    """Compute the cells of MATRIX that a store does not have yet.
+
+    MATRIX is a TOML file, or the name of a shipped matrix (demo, fig6, rates). Every row is
+    committed as soon as it is computed: stop the run whenever you like (Ctrl-C, kill, power) and
+    give the same command to go on. A cell that fails becomes a row with its reason, and is tried
+    again by the next run.
+
+    \b
+    coinfer run demo --store results.sqlite --dry-run      what would be done?
+    coinfer run demo --store results.sqlite --jobs 2       two worker processes
+    coinfer run demo --store results.sqlite --include 'method=neurosurgeon,device=raspberry*'
+    coinfer run mine.toml --store results.sqlite --method-file my_method.py --cell-timeout 60
+    coinfer run mine.toml --store results.sqlite --executor dask --address tcp://host:8786
+    coinfer run mine.toml --store results.sqlite --retry-failed
+
+    \b
+    A matrix file holds the axes; give one value or a list of each:
+      models = ["alexnet", "torchvision:resnet18"]
+      devices = ["raspberry-pi-4b", "custom[flops_per_s=5e9]"]
+      servers = "tesla-p100"
+      links = ["3g", "wifi[round_trip_s=0.02]"]
+      rate_sweep = { start_bps = 1e5, stop_bps = 1e8, points = 40, scale = "log" }
+      methods = ["all_local", "neurosurgeon[objective=latency]"]
+    and, if need be, snrs_db, seeds, convention, max_accuracy_loss, include, exclude, presets.
+
+    Exit codes: 0 every cell has its row, 1 a cell failed (or was skipped, with --strict),
+    2 bad input, 130 interrupted; what was committed is kept.
+    """
+    from benchmarks import runner
+    from benchmarks.catalog import Catalog
+    from benchmarks.matrix import load
+    from benchmarks.progress import Silent, default_progress
+
+    loaded = load(matrix)
+    filters = [_filters(include, exclude)]
+    catalog = Catalog(options.pop("method_files"), options.pop("preset_files"))
+    store, quiet = options.pop("store"), options.pop("quiet")
+    if options.pop("dry_run"):
+        for line in _described(
+            runner.preview(
+                loaded,
+                store,
+                catalog=catalog,
+                filters=filters,
+                retry_failed=options["retry_failed"],
+            )
+        ):
+            click.echo(line)
+        return 0
+    with _sigterm_interrupts():
+        summary = runner.run(
+            loaded,
+            store,
+            catalog=catalog,
+            filters=filters,
+            progress=Silent() if quiet else default_progress(),
+            command_line=sys.argv,
+            **options,
+        )
+    for line in summary.lines():
+        click.echo(line, err=True)
+    return summary.exit_code
+
+
+def _filters(include: tuple[str, ...], exclude: tuple[str, ...]) -> Filters:
+    from benchmarks.matrix import Filters, parse_filter
+
+    return Filters(tuple(map(parse_filter, include)), tuple(map(parse_filter, exclude)))
+
+
+def _described(previews: list[Preview]) -> Iterator[str]:
+    """Lines of a dry run: a table, then the reasons of what would be skipped."""
+    names = [f"{one.method} on {one.model}" for one in previews]
+    width = max(map(len, (*names, "total")))
+    yield f"{'':{width}}  {'cells':>9}  {'in store':>9}  {'compute':>9}  {'skipped':>9}"
+
+    def line(name: str, members: list[Preview]) -> str:
+        skipped = sum(number for one in members for _, number in one.skips)
+        compute = sum(one.compute for one in members) - skipped
+        cells, hits = (sum(getattr(one, what) for one in members) for what in ("cells", "hits"))
+        return f"{name:{width}}  {cells:>9}  {hits:>9}  {compute:>9}  {skipped:>9}"
+
+    for name, one in zip(names, previews, strict=True):
+        yield line(name, [one])
+    yield line("total", previews)
+    for name, one in zip(names, previews, strict=True):
+        for reason, number in one.skips:
+            yield f"  skipped: {number} of {name}: {reason}"
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end the run as Ctrl-C does: workers stopped, store closed."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,258 @@
+"""A row as the columns of the store, and back.
+
+Written out by hand: a sweep stores 100,000 rows in seconds, and the mapping is the file format.
+Columns carry no type affinity, so that a number comes back as the type it went in as.
+"""
+
+from __future__ import annotations
+
+import json
+import operator
+from collections.abc import Mapping
+from functools import lru_cache
+from math import isfinite
+from typing import Any, NamedTuple
+
+from benchmarks.cells import Cell, Result
+from benchmarks.rows import Row
+from coinfer.errors import CoinferError
+from coinfer.serial import canonical_json
+
+CELL_COLUMNS = (
+    "model",
+    "method",
+    "device",
+    "server",
+    "link",
+    "snr_db",
+    "seed",
+    "convention",
+    "max_accuracy_loss",
+)
+RESULT_COLUMNS = (
+    "status",
+    "reason",
+    "plan",
+    "plan_hash",
+    "latency",
+    "uplink_bits",
+    "rate_bps",
+    "device_flops",
+    "server_flops",
+    "encode_flops",
+    "decode_flops",
+    "energy_j",
+    "accuracy",
+    "accuracy_loss",
+    "predicted_accuracy",
+    "predicted_latency_s",
+    "evaluations",
+    "evidence",
+    "ledger",
+    "assumptions",
+)
+ROW_COLUMNS = ("key", *CELL_COLUMNS, *RESULT_COLUMNS)
+RUN_COLUMNS = ("run_id", "seconds", "host", "finished_at", "traceback", "retries")
+STATUSES = ("ok", "infeasible", "skipped", "failed")
+
+
+class Record(NamedTuple):
+    """A row as it is stored.
+
+    Attributes:
+        values: of ROW_COLUMNS; plan, latency, evidence, ledger and assumptions are JSON texts.
+        inputs: the row's inputs.
+        run: of RUN_COLUMNS; None where not known (merged without run columns).
+    """
+
+    values: tuple[Any, ...]
+    inputs: dict[str, str]
+    run: tuple[Any, ...] | None
+
+    @property
+    def key(self) -> str:
+        """Key of the row."""
+        return str(self.values[0])
+
+    @property
+    def failed(self) -> bool:
+        """Whether the row is no result, and so never a cache hit."""
+        return bool(self.values[_STATUS] == "failed")
+
+
+_STATUS = ROW_COLUMNS.index("status")
+_encode_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def record_of(row: Row, run_id: str | None) -> Record:
+    """Return a row as a record; without a run id its run columns are left out.
+
+    Raises:
+        CoinferError: when a number is NaN or not of its field's kind, or the status is unknown.
+    """
+    run = (
+        None
+        if run_id is None
+        else (run_id, float(row.seconds), _text(row.host), row.finished_at, _text(row.traceback), 0)
+    )
+    return Record(_values(row), row.inputs, run)
+
+
+def _values(row: Row) -> tuple[Any, ...]:
+    cell, result = row.cell, row.result
+    if result.status not in STATUSES:
+        raise CoinferError(
+            f"the status of a row is '{result.status}'; allowed are {', '.join(STATUSES)}"
+        )
+    try:
+        return (
+            row.key,
+            cell.model,
+            cell.method,
+            cell.device,
+            cell.server,
+            cell.link,
+            _real("snr_db", cell.snr_db),
+            _whole("seed", cell.seed),
+            cell.convention,
+            _real("max_accuracy_loss", cell.max_accuracy_loss),
+            result.status,
+            _text(result.reason),
+            None if result.plan is None else _json(result.plan),
+            result.plan_hash,
+            _latency_json(result.latency),
+            _real("uplink_bits", result.uplink_bits),
+            _real("rate_bps", result.rate_bps),
+            _whole("device_flops", result.device_flops),
+            _whole("server_flops", result.server_flops),
+            _whole("encode_flops", result.encode_flops),
+            _whole("decode_flops", result.decode_flops),
+            _real("energy_j", result.energy_j),
+            _real("accuracy", result.accuracy),
+            _real("accuracy_loss", result.accuracy_loss),
+            _real("predicted_accuracy", result.predicted_accuracy),
+            _real("predicted_latency_s", result.predicted_latency_s),
+            _whole("evaluations", result.evaluations),
+            _evidence_json(tuple(sorted(result.evidence.items()))),
+            _ledger_json(tuple(map(tuple, result.ledger))),
+            _texts_json(tuple(result.assumptions)),
+        )
+    except CoinferError as error:
+        raise CoinferError(f"row {describe(cell)} cannot be stored: {error}") from None
+
+
+def row_of(record: Record) -> Row:
+    """Build the row from its record."""
+    values = record.values
+    cell = Cell(*values[1:10])
+    result: dict[str, Any] = dict(zip(RESULT_COLUMNS, values[10:30], strict=True))
+    if result["plan"] is not None:
+        result["plan"] = json.loads(result["plan"])
+    result["latency"] = seconds_of(json.loads(result["latency"]))
+    result["evidence"] = json.loads(result["evidence"])
+    result["ledger"] = ledger_of(json.loads(result["ledger"]))
+    result["assumptions"] = tuple(json.loads(result["assumptions"]))
+    if record.run is None:
+        return Row(cell, Result(**result), record.inputs)
+    _, seconds, host, finished_at, traceback, _ = record.run
+    return Row(cell, Result(**result), record.inputs, seconds, host, finished_at, traceback)
+
+
+def seconds_of(data: Mapping[str, Any]) -> dict[str, float]:
+    """Latency parts from JSON, where an infinity is the string `inf`."""
+    return {name: float(value) for name, value in data.items()}
+
+
+def ledger_of(data: list[Any]) -> tuple[tuple[str, int, float], ...]:
+    """Ledger from JSON, where an infinity is the string `inf`."""
+    return tuple((phase, evaluations, float(epochs)) for phase, evaluations, epochs in data)
+
+
+def flops_total(row: Mapping[str, Any]) -> int | None:
+    """`Result.total_flops` of a row's columns."""
+    parts = [row[f"{part}_flops"] for part in ("device", "encode", "decode", "server")]
+    known = [part for part in parts if part is not None]
+    return sum(known) if known else None
+
+
+def describe(cell: Cell) -> str:
+    """Return a cell as one short phrase: `alexnet, neurosurgeon, pi -> p100 over 3g, ...`."""
+    snr = "" if cell.snr_db is None else f" at {cell.snr_db:g} dB"
+    return (
+        f"{cell.model}, {cell.method}, {cell.device} -> {cell.server} over {cell.link}{snr}, "
+        f"{cell.convention}, seed {cell.seed}, max_accuracy_loss {cell.max_accuracy_loss:g}"
+    )
+
+
+def _json(data: Any) -> str:
+    try:
+        return _encode_json(data)
+    except ValueError:
+        # Slower, and writes an infinity as a string.
+        return canonical_json(data)
+
+
+def _latency_json(latency: Mapping[str, float]) -> str:
+    # Three times as fast as the encoder; an infinity is a string, as everywhere.
+    parts: list[str] = []
+    for name in sorted(latency):
+        number = _real(name, latency[name])
+        if number is None:
+            raise CoinferError(f"latency.{name} is None; allowed is a number")
+        text = repr(number) if isfinite(number) else f'"{number!r}"'
+        parts.append(f"{_name_json(name)}:{text}")
+    return "{" + ",".join(parts) + "}"
+
+
+# The rows of a sweep share most of the following texts.
+
+
+@lru_cache(maxsize=1024)
+def _name_json(name: str) -> str:
+    return _json(name)
+
+
+@lru_cache(maxsize=1024)
+def _evidence_json(evidence: tuple[tuple[str, str], ...]) -> str:
+    return _json(dict(evidence))
+
+
+@lru_cache(maxsize=1024)
+def _texts_json(texts: tuple[str, ...]) -> str:
+    return _json(texts)
+
+
+@lru_cache(maxsize=1024)
+def _ledger_json(ledger: tuple[tuple[str, int, float], ...]) -> str:
+    return _json(
+        [
+            [phase, _whole("ledger", evaluations), _real("ledger", epochs)]
+            for phase, evaluations, epochs in ledger
+        ]
+    )
+
+
+def _real(name: str, value: Any) -> float | None:
+    """A float without NaN, in which -0.0 is 0.0: equal numbers have equal text."""
+    if value is None:
+        return None
+    number = float(value) + 0.0
+    if number != number:
+        raise CoinferError(f"{name} is NaN; allowed is a number (inf included) or nothing")
+    return number
+
+
+def _whole(name: str, value: Any) -> int | None:
+    if value is None or type(value) is int:
+        return value
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    try:
+        return int(operator.index(value))
+    except TypeError:
+        raise CoinferError(f"{name} is {value!r}; allowed is a whole number or nothing") from None
+
+
+def _text(text: str) -> str:
+    """Text that UTF-8 can hold: file names in a message may carry lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

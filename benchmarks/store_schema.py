@@ -1,0 +1,235 @@
+"""The store's file: how it is recognised, laid out, migrated, and how its errors are told.
+
+`PRAGMA application_id` says that a SQLite file is ours, `PRAGMA user_version` which schema it
+has. Nothing is written to a file before both are known.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import coinfer
+from benchmarks.store_rows import CELL_COLUMNS, RESULT_COLUMNS, STATUSES
+from coinfer.errors import CoinferError
+
+APPLICATION_ID = 0x436F496E  # "CoIn"
+SCHEMA_VERSION = 2
+BUSY_TIMEOUT_S = 60.0
+
+_CELL_INDEX = f"CREATE INDEX rows_by_cell ON rows ({', '.join(CELL_COLUMNS)})"
+
+# Only `key` comes in random order; all else is appended, which keeps commits short.
+_TABLES = (
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    """CREATE TABLE runs (
+        run_id TEXT PRIMARY KEY, started_at TEXT NOT NULL, finished_at TEXT,
+        provenance TEXT NOT NULL)""",
+    # A row's inputs are ids of these: the rows of a sweep have nearly all of them in common.
+    """CREATE TABLE inputs (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (name, value))""",
+    f"""CREATE TABLE rows (
+        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
+        {", ".join(CELL_COLUMNS)},
+        {", ".join(RESULT_COLUMNS)},
+        inputs TEXT NOT NULL,
+        CHECK (status IN ({", ".join(f"'{status}'" for status in STATUSES)})))""",
+    """CREATE TABLE row_runs (
+        row_id INTEGER PRIMARY KEY REFERENCES rows (id),
+        run_id TEXT NOT NULL REFERENCES runs (run_id),
+        seconds REAL NOT NULL, host TEXT NOT NULL, finished_at TEXT NOT NULL,
+        traceback TEXT NOT NULL, retries INTEGER NOT NULL DEFAULT 0)""",
+    _CELL_INDEX,
+)
+
+# What turns a file of that version into one of the next.
+_MIGRATIONS: dict[int, tuple[str, ...]] = {
+    # Version 1 did not count how often a failed cell was tried again, and explain-miss had to
+    # read the whole table.
+    1: ("ALTER TABLE row_runs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0", _CELL_INDEX),
+}
+
+_ACCEPTED = f"accepted is a coinfer store, schema 1 to {SCHEMA_VERSION}"
+
+
+def utc_now() -> str:
+    """Return the time as `2024-05-01T12:00:00Z`."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@contextmanager
+def one_line_errors(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into a CoinferError of one line; a caller's mistakes pass."""
+    try:
+        yield
+    except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        raise CoinferError(f"store '{path}': {_told(error, code)}") from error
+    except OverflowError as error:
+        raise CoinferError(
+            f"store '{path}': a number does not fit; whole numbers go up to 2**63 - 1 ({error})"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise CoinferError(
+            f"store '{path}': a name cannot be written as UTF-8 ({error.object[:60]!r})"
+        ) from error
+
+
+def _told(error: sqlite3.Error, code: int | None) -> str:
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_NOTADB:
+        return f"not a SQLite file; {_ACCEPTED}"
+    if primary == sqlite3.SQLITE_CORRUPT:
+        return f"damaged or truncated ({error}); what is readable can be saved by 'coinfer export'"
+    if primary == sqlite3.SQLITE_FULL:
+        return f"{error}: no space left to write; nothing that was committed is lost"
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return f"locked by another process for more than {BUSY_TIMEOUT_S:g} s ({error})"
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return f"cannot be written ({error}); needed is write permission for it and its folder"
+    if primary == sqlite3.SQLITE_CANTOPEN:
+        return f"cannot be opened ({error}); needed is permission for it and its folder"
+    return str(error)
+
+
+def connect(path: Path, *, create: bool, readonly: bool) -> sqlite3.Connection:
+    """Open a store's file, making, recognising and migrating it as needed.
+
+    Raises:
+        CoinferError: when it is missing, foreign, damaged, newer, locked or not permitted.
+    """
+    if path.is_dir():
+        raise CoinferError(f"store '{path}': is a folder; {_ACCEPTED}")
+    exists = path.exists()
+    if not exists and (readonly or not create):
+        raise CoinferError(f"store '{path}': no such file; {_ACCEPTED}")
+    if not exists and not path.parent.is_dir():
+        raise CoinferError(f"store '{path}': the folder '{path.parent}' does not exist")
+    with one_line_errors(path):
+        connection = _open_readonly(path) if readonly else _open_file(path, "rwc")
+        try:
+            if readonly:
+                return _recognised(connection, path)
+            return _prepared(connection, path, create)
+        except BaseException:
+            connection.close()
+            raise
+
+
+def _open_file(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+    )
+
+
+def _open_readonly(path: Path) -> sqlite3.Connection:
+    """Open for reading only, also in a folder where nothing can be written.
+
+    Reading a WAL file takes a lock file beside it. Where that cannot be made, nobody can be
+    writing either, and without a log left to read the file can be read as it stands.
+    """
+    connection = _open_file(path, "ro")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        connection.close()
+        log = path.with_name(path.name + "-wal")
+        if error.sqlite_errorcode & 0xFF not in (
+            sqlite3.SQLITE_CANTOPEN,
+            sqlite3.SQLITE_READONLY,
+        ) or (log.exists() and log.stat().st_size):
+            raise
+        return _open_file(path, "ro&immutable=1")
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _identity(connection: sqlite3.Connection, path: Path) -> int | None:
+    """Return the schema version; None when the file is still empty."""
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    if application == APPLICATION_ID:
+        if version > SCHEMA_VERSION:
+            raise CoinferError(
+                f"store '{path}': written by a newer coinfer (schema {version}); {_ACCEPTED}"
+            )
+        if version < 1:
+            raise CoinferError(f"store '{path}': has no known schema ({version}); {_ACCEPTED}")
+        _check_whole(connection, path)
+        return version
+    if application == 0 and version == 0 and tables == 0:
+        return None
+    raise CoinferError(f"store '{path}': a SQLite file of another program; {_ACCEPTED}")
+
+
+def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file cut off inside its last page, which SQLite would read as zeros."""
+    log = path.with_name(path.name + "-wal")
+    page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
+    if path.stat().st_size % page_bytes and not (log.exists() and log.stat().st_size):
+        raise CoinferError(f"store '{path}': damaged or truncated (its last page is cut off)")
+
+
+def _prepared(connection: sqlite3.Connection, path: Path, create: bool) -> sqlite3.Connection:
+    version = _identity(connection, path)
+    if version is None and not create:
+        raise CoinferError(f"store '{path}': empty; {_ACCEPTED}")
+    # WAL: readers and the writer do not wait for each other. FULL: a row that took an hour to
+    # train survives a power cut too; a sweep commits in chunks, so its cost does not show.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA cache_size = -65536")
+    # Pages; folding the log in after every chunk of a sweep would cost a third of its time.
+    connection.execute("PRAGMA wal_autocheckpoint = 8000")
+    if version != SCHEMA_VERSION:
+        _bring_up_to_date(connection, path)
+    return connection
+
+
+def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables of a new file, or migrate an older one: all of it, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        # Looked up again under the lock: another process may have come first.
+        version = _identity(connection, path)
+        steps: tuple[str, ...] = _TABLES if version is None else ()
+        for older in range(version or SCHEMA_VERSION, SCHEMA_VERSION):
+            steps += _MIGRATIONS[older]
+        for statement in steps:
+            connection.execute(statement)
+        if version is None:
+            made = {"created_at": utc_now(), "created_by": f"coinfer {coinfer.__version__}"}
+            connection.executemany("INSERT INTO meta (name, value) VALUES (?, ?)", made.items())
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _recognised(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+    version = _identity(connection, path)
+    if version is None:
+        raise CoinferError(f"store '{path}': empty; {_ACCEPTED}")
+    if version == SCHEMA_VERSION:
+        return connection
+    # An older file that must not be written is migrated in a copy in memory.
+    copy = sqlite3.connect(":memory:", isolation_level=None)
+    connection.backup(copy)
+    connection.close()
+    _bring_up_to_date(copy, path)
+    return copy

@@ -1,0 +1,184 @@
+"""What a worker does, in whatever process it lives: prepare a group, answer a chunk of cells.
+
+Workers never touch the store: they return rows, and the runner commits them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import signal
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import lru_cache, partial
+from time import perf_counter
+
+from benchmarks import evaluate as harness
+from benchmarks.catalog import Catalog
+from benchmarks.cells import Cell, Result
+from benchmarks.evaluate import Group, Prepared, cell_inputs, evaluate, prepare
+from benchmarks.rows import Row
+from benchmarks.timelimit import CellTimeout, last_resort, limited
+from coinfer.errors import CoinferError
+from coinfer.sources import closure_hash
+
+# Prepared groups that a worker keeps at hand.
+_KEPT_GROUPS = 8
+
+# How often a worker looks whether its driver is still there, in seconds.
+_ORPHAN_CHECK_S = 2.0
+
+THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A prepared group on its way to workers, which unpack it once each.
+
+    Attributes:
+        catalog: loads the method files that unpacking may need.
+        digest: identity of the content.
+        content: the pickled group.
+        check_code: whether a worker must show that it runs the driver's code (another machine).
+    """
+
+    catalog: Catalog
+    digest: str
+    content: bytes = field(repr=False, compare=False)
+    check_code: bool = False
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a chunk may go.
+
+    Attributes:
+        budget_s: no further cell is begun after this; what is left goes back.
+        timeout_s: limit of one cell; None for none.
+        own_process: whether the worker's process may be ended to stop a cell for good.
+    """
+
+    budget_s: float
+    timeout_s: float | None = None
+    own_process: bool = True
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Rows of the first cells of a chunk, in order; the other cells were not begun."""
+
+    rows: tuple[Row, ...]
+    seconds: float
+
+
+def pack(prepared: Prepared, *, check_code: bool = False) -> Parcel:
+    """Return a prepared group as a parcel."""
+    content = pickle.dumps(prepared, protocol=pickle.HIGHEST_PROTOCOL)
+    digest = hashlib.sha256(content).hexdigest()
+    return Parcel(prepared.catalog, digest, content, check_code)
+
+
+def prepare_parcel(group: Group, catalog: Catalog, check_code: bool) -> Parcel:
+    """Prepare a group in a worker, for methods whose library takes long to build.
+
+    Raises:
+        CoinferError: when the model cannot be found or traced.
+    """
+    return pack(prepare(group, catalog), check_code=check_code)
+
+
+def run_chunk(parcel: Parcel, cells: tuple[Cell, ...], limits: Limits) -> Answered:
+    """Answer cells of one group until the budget is spent; at least the first one.
+
+    Raises:
+        CoinferError: when this machine cannot answer as the driver would (another version of
+            the code, a method file that is not here).
+    """
+    prepared = unpack(parcel)
+    started = perf_counter()
+    rows: list[Row] = []
+    for cell in cells:
+        if rows and perf_counter() - started > limits.budget_s:
+            break
+        rows.append(answer(prepared, cell, limits))
+    return Answered(tuple(rows), perf_counter() - started)
+
+
+def answer(prepared: Prepared, cell: Cell, limits: Limits) -> Row:
+    """Answer one cell within the time limit; a cell that takes longer gives a failed row."""
+    started = perf_counter()
+    ask: Callable[[Callable[[], None]], Row] = partial(evaluate, prepared, cell)
+    try:
+        with last_resort(limits.timeout_s if limits.own_process else None):
+            row = limited(limits.timeout_s, ask)
+    except CellTimeout as error:
+        inputs = cell_inputs(cell, prepared.inputs, prepared.catalog)
+        trace = "".join(traceback.format_exception(error))
+        row = failed_row(cell, inputs, timed_out(limits.timeout_s), trace)
+        row = replace(row, seconds=perf_counter() - started)
+    _ = row.key  # hashed here, so that the driver need not
+    return row
+
+
+def failed_row(cell: Cell, inputs: dict[str, str], reason: str, trace: str = "") -> Row:
+    """Return the row of a cell that failed outside the harness."""
+    return Row(
+        cell,
+        Result("failed", reason=reason),
+        inputs,
+        host=socket.gethostname(),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        traceback=trace,
+    )
+
+
+def timed_out(seconds: float | None) -> str:
+    """Return the reason of a cell that took too long."""
+    return f"timed out after {seconds:g} s"
+
+
+@lru_cache(maxsize=_KEPT_GROUPS)
+def unpack(parcel: Parcel) -> Prepared:
+    """Return the group in a parcel.
+
+    Raises:
+        CoinferError: when this machine cannot answer as the driver would.
+    """
+    # Our own pickle, from the driver that also sent this call; nothing else is unpickled.
+    _ = parcel.catalog.methods
+    prepared: Prepared = pickle.loads(parcel.content)  # noqa: S301
+    if parcel.check_code:
+        _check_code(prepared)
+    return prepared
+
+
+def _check_code(prepared: Prepared) -> None:
+    ours = {
+        "method": closure_hash([type(prepared.method).__module__]),
+        "harness": closure_hash([harness.__name__]),
+    }
+    for what, code in ours.items():
+        if prepared.inputs[what] != code:
+            raise CoinferError(
+                f"worker on {socket.gethostname()} runs other code than this machine (the "
+                f"{what} of {prepared.group.method} differs); install the same version there"
+            )
+
+
+def begin_worker(driver: int) -> None:
+    """Settle a worker process: Ctrl-C is the driver's business, and no driver means no work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with, args=(driver,), daemon=True).start()
+
+
+def _leave_with(driver: int) -> None:
+    import os
+
+    while os.getppid() == driver:
+        time.sleep(_ORPHAN_CHECK_S)
+    os._exit(1)

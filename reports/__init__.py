@@ -1,0 +1,1 @@
+"""Static reports, rendered from a store: nothing is computed or trained again."""

@@ -1,0 +1,360 @@
+"""What the papers claim: `claims/*.toml`, one number or one ordering per claim (design ruling 2).
+
+A claim names the cells that decide it, so its verdict can be computed from rows. Its tolerance
+follows from its kind alone and was fixed before anything was measured.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cache
+from importlib.resources import files
+from typing import Any, ClassVar, Literal
+
+from coinfer.errors import CoinferError, UnknownNameError, nearest
+
+Kind = Literal["ratio", "min", "max", "bound", "ordering", "value"]
+
+PAPERS = {
+    "Q": "qho2024",
+    "T": "threestep2020",
+    "A": "cia2021",
+    "C": "cpcdrl2024",
+}
+
+# Deviation allowed, relative to the published number; bounds and orderings allow none.
+TOLERANCE: dict[Kind, float] = {
+    "ratio": 0.05,
+    "min": 0.05,
+    "max": 0.05,
+    "value": 0.05,
+    "bound": 0.0,
+    "ordering": 0.0,
+}
+# Accuracies and accuracy losses are compared in percentage points instead.
+POINTS = "% accuracy"
+TOLERANCE_POINTS = 1.0
+
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
+_ID = re.compile(r"^[QTAC]-[a-z][a-z0-9-]*\.[1-9][0-9]*$")
+
+
+@dataclass(frozen=True)
+class Where:
+    """The cells a claim is about: every combination of these canonical names."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    model: tuple[str, ...]
+    device: tuple[str, ...]
+    server: tuple[str, ...]
+    link: tuple[str, ...]
+    convention: str
+
+    def __post_init__(self) -> None:
+        for axis in ("model", "device", "server", "link"):
+            if not getattr(self, axis):
+                raise CoinferError(f"'where' names no {axis}; one or more are needed")
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """Cells of `where` that a claim leaves out, and why. An axis left empty means any."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    reason: str
+    model: str = ""
+    device: str = ""
+    server: str = ""
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.reason.strip():
+            raise CoinferError("'excluded' has no reason; every excluded cell needs one")
+        if not (self.model or self.device or self.server or self.link):
+            raise CoinferError("'excluded' names no cell; give model, device, server or link")
+
+
+@dataclass(frozen=True)
+class NetworkMeasure:
+    """A number about a network itself, computed from its traced layer graph.
+
+    Attributes:
+        measure: name of the computation (`reproduce.networks.MEASURES`).
+        model: whose graph.
+        after: the cut it is about, where it is about one.
+        feature_bits, input_bits: width of one element of a feature and of the input, in bits.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    measure: str
+    model: str
+    after: str = ""
+    feature_bits: int = 32
+    input_bits: int = 32
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One number or one ordering that a paper states.
+
+    A ratio is always slow / fast: the latency of a `slow` method over that of a `fast` one.
+
+    Attributes:
+        id: stem of the claim and a number (`Q-f6a.1`).
+        place: figure, table or section.
+        statement: what is claimed, in our words.
+        kind: `ratio` (one pair of cells), `min` and `max` (the extreme over all pairs), `bound`
+            (every pair keeps to `theirs`), `ordering` (fast before slow in every scenario),
+            `value` (one latency, or one number of a network).
+        theirs: the published number; None for orderings.
+        unit: of `theirs`: `x` for ratios, `ms` or `s` for latencies, `points` for accuracies.
+        bound: for bounds, the side on which `theirs` lies.
+        printed: how the paper prints it, where `theirs` is converted.
+        as_printed: False for a narrower reading of a statement that is also scored as printed.
+        matrix: matrix file (`benchmarks/matrices`) whose rows decide it.
+        where, excluded, slow, fast: the cells that decide it.
+        network: instead of cells, a number about a network.
+        note: what explains a deviation, beside the computed cause.
+        needs: what must exist before the claim can be decided; it is pending until then.
+        missing: what the paper does not publish. With cells, it is the verdict if they deviate.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    id: str
+    place: str
+    statement: str
+    kind: Kind
+    theirs: float | None = None
+    unit: str = "x"
+    bound: Literal["at_least", "at_most", ""] = ""
+    printed: str = ""
+    as_printed: bool = True
+    matrix: str = ""
+    where: Where | None = None
+    excluded: tuple[Excluded, ...] = ()
+    slow: tuple[str, ...] = ()
+    fast: tuple[str, ...] = ()
+    network: NetworkMeasure | None = None
+    note: str = ""
+    needs: str = ""
+    missing: str = ""
+
+    def __post_init__(self) -> None:
+        if not _ID.match(self.id):
+            raise CoinferError(f"claim id '{self.id}' is not of the form Q-f6a.1")
+        for problem in self._problems():
+            raise CoinferError(problem)
+
+    def _problems(self) -> list[str]:
+        """What is wrong with the claim as a whole, beyond its fields' types."""
+        found = []
+        pairs = self.kind in ("ratio", "min", "max", "ordering")
+        if (self.theirs is None) != (self.kind == "ordering"):
+            found.append("'theirs' is for every kind but ordering, and always there")
+        if (self.kind == "bound") != bool(self.bound):
+            found.append("'bound' (at_least or at_most) goes with kind bound, and only there")
+        if (self.reachable or bool(self.missing)) == bool(self.needs):
+            found.append("give either the cells (where, or network), or needs, or missing")
+        if self.where is not None and self.network is not None:
+            found.append("'where' and 'network' exclude each other")
+        if self.where is not None and not (self.fast and self.matrix):
+            found.append("'where' goes with 'fast' and 'matrix'")
+        if self.where is not None and pairs and not self.slow:
+            found.append(f"a {self.kind} compares slow with fast, and 'slow' is empty")
+        if self.where is not None and self.kind in ("ratio", "value") and not self._one_number():
+            found.append(f"a {self.kind} is one number: one name per axis, one method per side")
+        return found
+
+    def _one_number(self) -> bool:
+        assert self.where is not None
+        where = self.where
+        axes = (where.model, where.device, where.server, where.link, self.fast)
+        sides = 1 if self.kind == "ratio" else 0
+        return all(len(axis) == 1 for axis in axes) and len(self.slow) == sides
+
+    @property
+    def paper(self) -> str:
+        """Letter of the paper."""
+        return self.id[0]
+
+    @property
+    def reachable(self) -> bool:
+        """Whether rows or a traced network can decide it."""
+        return self.where is not None or self.network is not None
+
+    @property
+    def stem(self) -> str:
+        """The id without its number: `Q-f6a`."""
+        return self.id.rpartition(".")[0]
+
+    @property
+    def tolerance(self) -> float:
+        """Largest deviation that counts as reproduced: relative, or points for accuracies."""
+        if self.unit == POINTS and self.kind != "bound":
+            return TOLERANCE_POINTS
+        return TOLERANCE[self.kind]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A question that a paper's text and its own numbers answer differently, or might.
+
+    Attributes:
+        id: `Q-x1`, ...
+        place: where in the paper.
+        says: what the text says, in our words.
+        question: what is checked.
+        compute: the computation (`reproduce.findings.COMPUTED`) that answers it from rows.
+        matrix: matrix files whose rows it reads.
+        networks: models whose traced graphs it reads.
+        needs: what must exist before it can be answered.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    id: str
+    place: str
+    says: str
+    question: str
+    compute: str = ""
+    matrix: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    needs: str = ""
+
+    def __post_init__(self) -> None:
+        if self.id[:2] not in {f"{letter}-" for letter in PAPERS}:
+            raise CoinferError(f"finding id '{self.id}' is not of the form Q-x1")
+        if bool(self.compute) == bool(self.needs):
+            raise CoinferError("give either compute or needs")
+
+    @property
+    def paper(self) -> str:
+        """Letter of the paper."""
+        return self.id[0]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """A paper's claims and findings.
+
+    Attributes:
+        letter: Q, T, A or C.
+        reference: authors, title, venue, year.
+        claims: in the order of the file.
+        findings: likewise.
+    """
+
+    letter: str
+    reference: str
+    claims: tuple[Claim, ...]
+    findings: tuple[Finding, ...]
+
+
+@cache
+def papers() -> dict[str, Paper]:
+    """Return every paper with its claims, by letter."""
+    folder = files("reproduce").joinpath("claims")
+    return {
+        letter: parse_claims(
+            folder.joinpath(f"{stem}.toml").read_text(encoding="utf-8"), f"{stem}.toml"
+        )
+        for letter, stem in PAPERS.items()
+    }
+
+
+def paper(letter: str) -> Paper:
+    """Return a paper by its letter.
+
+    Raises:
+        UnknownNameError: when there is none.
+    """
+    try:
+        return papers()[letter.upper()]
+    except KeyError:
+        raise UnknownNameError("paper", letter, PAPERS) from None
+
+
+def parse_claims(text: str, name: str) -> Paper:
+    """Read one claims file.
+
+    Args:
+        text: the TOML text.
+        name: of the file, for messages.
+
+    Raises:
+        CoinferError: one line that names the file, the claim, the field and what is allowed.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise CoinferError(f"'{name}' is not TOML: {error}") from None
+    known = ("paper", "reference", "claim", "finding")
+    for key in data:
+        if key not in known:
+            raise CoinferError(f"'{name}': unknown key '{key}'; {nearest(key, known)}")
+    letter = data.get("paper")
+    if letter not in PAPERS:
+        raise CoinferError(f"'{name}': paper is {letter!r}; allowed: {', '.join(PAPERS)}")
+    claims = tuple(_validated(Claim, record, name) for record in _tables(data, "claim", name))
+    findings = tuple(_validated(Finding, record, name) for record in _tables(data, "finding", name))
+    seen: set[str] = set()
+    for item in (*claims, *findings):
+        if item.id in seen:
+            raise CoinferError(f"'{name}': the id '{item.id}' is given twice")
+        if item.paper != letter:
+            raise CoinferError(f"'{name}': the id '{item.id}' is not of paper {letter}")
+        seen.add(item.id)
+    return Paper(letter, str(data.get("reference", "")), claims, findings)
+
+
+def _tables(data: dict[str, Any], key: str, name: str) -> list[dict[str, Any]]:
+    tables = data.get(key, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise CoinferError(f"'{name}': '{key}' is written as tables, [[{key}]]")
+    return tables
+
+
+def _validated(cls: type[Any], record: dict[str, Any], name: str) -> Any:
+    from pydantic import ValidationError
+
+    owner = f"'{name}', {cls.__name__.lower()} {record.get('id', 'without id')}"
+    try:
+        return _adapters()[cls].validate_python(record)
+    except CoinferError as error:
+        raise CoinferError(f"{owner}: {error}") from None
+    except ValidationError as error:
+        # A misspelt key is also a missing one: the misspelling comes first.
+        problems = sorted(error.errors(), key=lambda found: found["type"] not in _UNKNOWN)
+        raise CoinferError(f"{owner}: {_describe(problems[0], cls)}") from None
+
+
+@cache
+def _adapters() -> dict[type[Any], Any]:
+    from pydantic import TypeAdapter
+
+    return {Claim: TypeAdapter(Claim), Finding: TypeAdapter(Finding)}
+
+
+def _describe(problem: Any, cls: type[Any]) -> str:
+    path = [str(part) for part in problem["loc"]]
+    where = ".".join(path)
+    if problem["type"] in _UNKNOWN:
+        return f"unknown key '{where}'; {nearest(path[-1], _keys_beside(path, cls))}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"'{where}' is missing"
+    if problem["type"] == "literal_error":
+        return f"'{where}' is {problem['input']!r}; allowed: {problem['ctx']['expected']}"
+    return f"'{where}' is {problem['input']!r}: {problem['msg'].lower()}"
+
+
+def _keys_beside(path: list[str], cls: type[Any]) -> list[str]:
+    """The keys allowed in the table that holds the key at `path` of a `cls`."""
+    inner = {"where": Where, "excluded": Excluded, "network": NetworkMeasure}
+    table = next((inner[part] for part in path[:-1] if part in inner), cls)
+    return [field.name for field in fields(table)]

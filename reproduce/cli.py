@@ -1,0 +1,199 @@
+"""`coinfer reproduce`, `coinfer scorecard` and `coinfer list figures`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coinfer.clitypes import Name
+
+if TYPE_CHECKING:
+    from reproduce.claims import Claim, Finding
+
+_WIDTH = 110
+
+
+def _figures() -> Iterable[str]:
+    from reproduce.figures import figures
+
+    return figures()
+
+
+@click.command("reproduce")
+@click.argument("name", type=Name("figure", _figures), metavar="FIGURE")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where the figure, its data and its scorecard go.  [default: out/FIGURE]",
+)
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Result store; cells that it has are not computed again.  [default: DIR/results.sqlite]",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Worker processes; 0 for one per core.",
+)
+@click.option("--quiet", is_flag=True, help="Show no progress and print no scorecard.")
+def reproduce(name: str, out: Path | None, store: Path | None, jobs: int, quiet: bool) -> int:
+    """Reproduce FIGURE: compute its cells, draw it, hold the paper's claims against it.
+
+    Writes into DIR the figure (SVG, PDF, PNG), the data behind it (CSV), the rows
+    (results.sqlite), and the scorecard (JSON, Markdown). `coinfer list figures` names the figures.
+
+    \b
+    coinfer reproduce fig6
+    coinfer reproduce fig6 --out /tmp/fig6 --jobs 2
+
+    Exit codes: 0 done (a claim that deviates is a result, not an error), 1 a cell failed,
+    2 bad input, 130 interrupted; what was committed is kept.
+    """
+    from benchmarks.progress import Silent, default_progress
+    from reproduce import collect, present
+    from reproduce.facts import Facts
+    from reproduce.figures import figure
+    from reproduce.findings import answer_all
+    from reproduce.scorecard import judge_all
+
+    found = figure(name)
+    folder = out or Path("out") / found.name
+    folder.mkdir(parents=True, exist_ok=True)
+    store_path = store or folder / "results.sqlite"
+    summary, rows = collect.compute(
+        found.matrix, store_path, jobs=jobs, progress=Silent() if quiet else default_progress()
+    )
+    claims, findings = found.claims(), found.findings()
+    networks = collect.networks_beside(store_path, collect.networks_needed(claims, findings))
+    facts = Facts.of(rows, networks)
+    files = [store_path, collect.keep_networks(store_path, networks)]
+    files += found.write(facts, folder)
+    judged, answers = judge_all(claims, facts), answer_all(findings, facts)
+    files += _write_scorecard(folder, judged, answers, found.title)
+    for line in summary.lines():
+        click.echo(line, err=True)
+    if not quiet:
+        click.echo(f"{found.title}\n")
+        click.echo(present.as_text(judged, answers, _width()))
+        click.echo("Written:\n" + "\n".join(f"  {path}" for path in files))
+    return summary.exit_code
+
+
+def _write_scorecard(folder: Path, judged: Any, answers: Any, title: str) -> list[Path]:
+    from reproduce import present
+
+    data, text = folder / "scorecard.json", folder / "scorecard.md"
+    data.write_text(_json(present.as_data(judged, answers)) + "\n", encoding="utf-8")
+    text.write_text(present.as_markdown(judged, answers, title), encoding="utf-8")
+    return [data, text]
+
+
+@click.command("scorecard")
+@click.option(
+    "--paper",
+    type=click.Choice(["Q", "T", "A", "C"], case_sensitive=False),
+    help="Only one paper: QHO, Three-step, AutoML (CIA) or CPCDRL.",
+)
+@click.option(
+    "--figure",
+    "figure_name",
+    type=Name("figure", _figures),
+    metavar="FIGURE",
+    help="Only the claims about one figure.",
+)
+@click.option(
+    "--store",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Judge by the rows of this store instead of computing them now.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
+def scorecard(
+    paper: str | None, figure_name: str | None, store: Path | None, as_json: bool
+) -> None:
+    """Hold every claim of the papers against our numbers.
+
+    A claim is one published number or ordering; its verdict is computed from rows: reproduced,
+    ordering holds, deviates (with the cause), not reproducible from what is published (with what
+    is missing), or pending (with what is needed). The tolerance was fixed before measuring: 5 %
+    for ratios.
+
+    Without --store the rows are computed now, which takes seconds and is never out of date. With
+    --store a claim whose rows are not in it is pending.
+
+    \b
+    coinfer scorecard --figure fig6
+    coinfer scorecard --paper Q --json
+    coinfer scorecard --store out/fig6/results.sqlite
+    """
+    from reproduce import collect, present
+    from reproduce.findings import answer_all
+    from reproduce.scorecard import judge_all
+
+    claims, findings = _chosen(paper, figure_name)
+    facts = (
+        collect.facts_by_computing(claims, findings)
+        if store is None
+        else collect.facts_of_store(store, claims, findings)
+    )
+    judged, answers = judge_all(claims, facts), answer_all(findings, facts)
+    if as_json:
+        click.echo(_json(present.as_data(judged, answers)))
+    else:
+        click.echo(present.as_text(judged, answers, _width()), nl=False)
+
+
+def _chosen(paper: str | None, figure_name: str | None) -> tuple[list[Claim], list[Finding]]:
+    """The claims and findings asked for; all without a choice."""
+    from reproduce.claims import papers
+    from reproduce.figures import figure
+
+    if figure_name is not None:
+        found = figure(figure_name)
+        claims, findings = found.claims(), found.findings()
+    else:
+        every = papers().values()
+        claims = [claim for one in every for claim in one.claims]
+        findings = [finding for one in every for finding in one.findings]
+    if paper is not None:
+        claims = [claim for claim in claims if claim.paper == paper.upper()]
+        findings = [finding for finding in findings if finding.paper == paper.upper()]
+    return claims, findings
+
+
+@click.command("figures")
+@click.option("--json", "as_json", is_flag=True, help="Print everything known, as JSON.")
+def list_figures(as_json: bool) -> None:
+    """List the figures that `coinfer reproduce` can make."""
+    from reproduce.figures import figures
+
+    found = figures()
+    if as_json:
+        data = {
+            name: {"title": one.title, "paper": one.paper, "matrix": one.matrix}
+            for name, one in found.items()
+        }
+        click.echo(_json(data))
+        return
+    width = max(len(name) for name in found)
+    for name, one in found.items():
+        click.echo(f"{name:<{width}}  {one.title}")
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data, indent=2, allow_nan=False)
+
+
+def _width() -> int:
+    """Columns of the terminal; wide enough for a table where the output is no terminal."""
+    return max(80, shutil.get_terminal_size((_WIDTH, 24)).columns)

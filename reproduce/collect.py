@@ -1,0 +1,111 @@
+"""From matrices and stores to the facts that claims and figures are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.rows import Row
+from reproduce.claims import Claim, Finding
+from reproduce.facts import Facts
+from reproduce.networks import Network, load_networks, save_networks, trace_networks
+
+if TYPE_CHECKING:
+    from benchmarks.progress import Progress
+    from benchmarks.runner import Summary
+
+NETWORKS_FILE = "networks.json"
+
+
+def compute(
+    matrix: str, store_path: Path, *, jobs: int = 1, progress: Progress | None = None
+) -> tuple[Summary, list[Row]]:
+    """Run a shipped matrix into a store and return its rows.
+
+    Rows of other cells, and of older code, may be in the store too: they are not returned.
+
+    Raises:
+        CoinferError: for whatever the runner or the store refuses.
+    """
+    from benchmarks.catalog import Catalog
+    from benchmarks.matrix import load
+    from benchmarks.runner import ask, run
+    from benchmarks.store import Store
+
+    loaded = load(matrix)
+    summary = run(loaded, store_path, jobs=jobs, progress=progress)
+    _, asked = ask(loaded, Catalog())
+    keys = [key for group in asked for key in group.keys]
+    with Store.open(store_path, readonly=True) as store:
+        return summary, list(store.rows(key=keys))
+
+
+def stored_rows(path: Path) -> list[Row]:
+    """Return the rows of a store; of a cell that older code answered too, the newest row.
+
+    Raises:
+        CoinferError: when the store cannot be read.
+    """
+    from benchmarks.store import Store
+
+    with Store.open(path, create=False, readonly=True) as store:
+        return newest(store.rows())
+
+
+def newest(rows: Iterable[Row]) -> list[Row]:
+    """Return one row per cell, the one that was finished last."""
+    latest: dict[object, Row] = {}
+    for row in rows:
+        known = latest.get(row.cell)
+        if known is None or row.finished_at >= known.finished_at:
+            latest[row.cell] = row
+    return list(latest.values())
+
+
+def networks_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> list[str]:
+    """Models whose traced graphs the claims and findings read, each once."""
+    named = [claim.network.model for claim in claims if claim.network is not None]
+    named += [model for finding in findings for model in finding.networks]
+    return list(dict.fromkeys(named))
+
+
+def matrices_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> list[str]:
+    """Matrices whose rows the claims and findings read, each once."""
+    named = [claim.matrix for claim in claims if claim.matrix]
+    named += [matrix for finding in findings for matrix in finding.matrix]
+    return list(dict.fromkeys(named))
+
+
+def networks_beside(store_path: Path, models: Sequence[str]) -> dict[str, Network]:
+    """Return traced networks: those kept beside the store, the others traced now (with torch)."""
+    known = load_networks(store_path.parent / NETWORKS_FILE)
+    missing = [model for model in models if model not in known]
+    return {**known, **(trace_networks(missing) if missing else {})}
+
+
+def keep_networks(store_path: Path, networks: dict[str, Network]) -> Path:
+    """Keep traced networks beside a store, so that reports need no torch; return the file."""
+    path = store_path.parent / NETWORKS_FILE
+    save_networks(path, networks)
+    return path
+
+
+def facts_by_computing(claims: Sequence[Claim], findings: Sequence[Finding]) -> Facts:
+    """Compute everything the claims and findings need, in a store that is thrown away."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="coinfer-") as folder:
+        store_path = Path(folder) / "results.sqlite"
+        rows = [
+            row
+            for matrix in matrices_needed(claims, findings)
+            for row in compute(matrix, store_path)[1]
+        ]
+    return Facts.of(rows, trace_networks(networks_needed(claims, findings)))
+
+
+def facts_of_store(path: Path, claims: Sequence[Claim], findings: Sequence[Finding]) -> Facts:
+    """Take the rows from a store; networks from beside it, or traced now."""
+    rows = stored_rows(path)
+    return Facts.of(rows, networks_beside(path, networks_needed(claims, findings)))

@@ -1,0 +1,171 @@
+"""Drawing with Matplotlib: the same data give the same bytes, whatever the user's settings.
+
+Figures are made without pyplot, so nothing global outlives a drawing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reproduce.style import RC, TWO_COLUMNS_IN, MethodStyle
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("svg", "pdf", "png")
+
+# An axis whose values span more than this is logarithmic.
+LOG_SPAN = 20.0
+
+# Behind the values over the bars, so that no grid line runs through them.
+_OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
+
+# Fields that would carry a clock or a version into the file; None leaves them out.
+_METADATA: dict[str, dict[str, str | None]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One panel of grouped bars.
+
+    Attributes:
+        title: over the panel.
+        groups: names along the x axis.
+        heights: for each series, one value per group; None where there is no result.
+    """
+
+    title: str
+    groups: tuple[str, ...]
+    heights: tuple[tuple[float | None, ...], ...]
+
+
+@contextmanager
+def house_style() -> Iterator[None]:
+    """Draw inside this block in the one style, not in that of the user's matplotlibrc."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        settings: Any = matplotlib.rcParams
+        settings.update(RC)
+        yield
+
+
+def grouped_bars(
+    panels: Sequence[Bars], series: Sequence[MethodStyle], xlabel: str, ylabel: str, footnote: str
+) -> Figure:
+    """Draw panels of grouped bars side by side, on one y axis (to be used in `house_style`).
+
+    The axis is logarithmic when the values span more than LOG_SPAN. A missing value is marked,
+    not left blank.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(TWO_COLUMNS_IN, 2.85))
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    values = [
+        height for panel in panels for heights in panel.heights for height in heights if height
+    ]
+    logarithmic = bool(values) and max(values) / min(values) > LOG_SPAN
+    for axis, panel in zip(axes, panels, strict=True):
+        _panel(axis, panel, series, logarithmic)
+        axis.set_xlabel(xlabel)
+    axes[0].set_ylabel(ylabel)
+    if values:
+        _scale(axes[0], min(values), max(values), logarithmic)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncols=len(series), handlelength=2.2)
+    figure.text(0.01, 0.012, footnote, fontsize=5.8, color="#404040", va="bottom", linespacing=1.4)
+    figure.subplots_adjust(left=0.075, right=0.995, top=0.83, bottom=0.245, wspace=0.06)
+    return figure
+
+
+def _panel(axis: Axes, panel: Bars, series: Sequence[MethodStyle], logarithmic: bool) -> None:
+    width = 0.84 / len(series)
+    for i, (style, heights) in enumerate(zip(series, panel.heights, strict=True)):
+        places = [group + (i - (len(series) - 1) / 2) * width for group in range(len(heights))]
+        drawn = [(x, height) for x, height in zip(places, heights, strict=True) if height]
+        axis.bar(
+            [x for x, _ in drawn],
+            [height for _, height in drawn],
+            width,
+            label=style.label,
+            color=style.colour,
+            hatch=style.hatch,
+            edgecolor="#202020",
+            linewidth=0.6,
+        )
+        for x, height in drawn:
+            axis.annotate(
+                seconds_text(height),
+                (x, height),
+                (0, 1.5),
+                textcoords="offset points",
+                ha="center",
+                va="bottom",
+                rotation=90,
+                fontsize=5.6,
+                bbox=_OVER_GRID,
+            )
+        for x, result in zip(places, heights, strict=True):
+            if not result:
+                axis.annotate(
+                    "no result",
+                    (x, 0),
+                    (0, 2),
+                    xycoords=("data", "axes fraction"),
+                    textcoords="offset points",
+                    ha="center",
+                    va="bottom",
+                    rotation=90,
+                    fontsize=5.6,
+                    style="italic",
+                )
+    axis.set_title(panel.title, pad=5)
+    axis.set_xticks(range(len(panel.groups)), panel.groups)
+    axis.set_xlim(-0.55, len(panel.groups) - 0.45)
+    axis.grid(visible=True, axis="y")
+    if logarithmic:
+        axis.set_yscale("log")
+
+
+def _scale(axis: Axes, least: float, most: float, logarithmic: bool) -> None:
+    """Leave room for the values written over the bars."""
+    from matplotlib.ticker import FuncFormatter
+
+    if logarithmic:
+        # Half a decade below the least bar, so that it has a height.
+        axis.set_ylim(least / 2.5, most * 4.0)
+    else:
+        axis.set_ylim(0.0, most * 1.2)
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def seconds_text(value: float) -> str:
+    """A latency in seconds to two significant digits, without exponent."""
+    from math import floor, log10
+
+    digits = max(0, 1 - floor(log10(value)))
+    return f"{value:.{digits}f}"
+
+
+def save(figure: Figure, folder: Path, stem: str, title: str) -> list[Path]:
+    """Write a figure as SVG, PDF and PNG and return the files.
+
+    Their bytes depend on the data and the Matplotlib version only, not on date or machine.
+    """
+    written = []
+    for form in FORMATS:
+        path = folder / f"{stem}.{form}"
+        figure.savefig(path, format=form, metadata={"Title": title, **_METADATA[form]})
+        written.append(path)
+    return written

@@ -1,0 +1,118 @@
+"""What claims are held against: rows of a store and traced networks, looked up by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Protocol
+
+from benchmarks.cells import Cell, Result
+from reproduce.claims import Excluded, Where
+from reproduce.networks import Network
+
+
+class HasCellAndResult(Protocol):
+    """A row, as far as claims and figures need one."""
+
+    @property
+    def cell(self) -> Cell:
+        """The question."""
+        ...
+
+    @property
+    def result(self) -> Result:
+        """The answer."""
+        ...
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scenario of one model: where methods are compared. Names in canonical form."""
+
+    model: str
+    device: str
+    server: str
+    link: str
+    convention: str
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Why a number cannot be had: no row, or a row without a latency."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Rows by case and method, and networks by name.
+
+    Attributes:
+        rows: the rows of each (case, method); more than one where seeds or floors differ.
+        networks: traced networks by model name.
+    """
+
+    rows: Mapping[tuple[Case, str], tuple[HasCellAndResult, ...]]
+    networks: Mapping[str, Network] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, rows: Iterable[HasCellAndResult], networks: Mapping[str, Network] | None = None
+    ) -> Facts:
+        """Index rows once, for many claims."""
+        index: dict[tuple[Case, str], list[HasCellAndResult]] = {}
+        for row in rows:
+            index.setdefault((case_of(row.cell), row.cell.method), []).append(row)
+        return cls({key: tuple(found) for key, found in index.items()}, dict(networks or {}))
+
+    def result(self, case: Case, method: str) -> Result | Gap:
+        """Return what a method achieved in a case, or why that is not known.
+
+        Rows that differ (other seeds, other floors) decide nothing: the store is ambiguous.
+        """
+        found = self.rows.get((case, method), ())
+        name = f"{method} on {short(case.device)} over {short(case.link)}"
+        if not found:
+            return Gap(f"no row for {name}")
+        good = [row.result for row in found if row.result.status == "ok"]
+        if not good:
+            bad = found[0].result
+            return Gap(f"{name} {bad.status}: {bad.reason}")
+        if len({result.latency["total_s"] for result in good}) > 1:
+            return Gap(f"the store holds {len(good)} different answers for {name}")
+        return good[0]
+
+
+def case_of(cell: Cell) -> Case:
+    """Return the case that a cell belongs to."""
+    return Case(cell.model, cell.device, cell.server, cell.link, cell.convention)
+
+
+def cases(where: Where, excluded: tuple[Excluded, ...] = ()) -> list[Case]:
+    """Return every case that `where` selects, in its order, less the excluded ones."""
+    every = (
+        Case(model, device, server, link, where.convention)
+        for model, device, server, link in product(
+            where.model, where.device, where.server, where.link
+        )
+    )
+    return [case for case in every if not any(_matches(case, out) for out in excluded)]
+
+
+def _matches(case: Case, out: Excluded) -> bool:
+    return all(
+        wanted in ("", given)
+        for wanted, given in (
+            (out.model, case.model),
+            (out.device, case.device),
+            (out.server, case.server),
+            (out.link, case.link),
+        )
+    )
+
+
+def short(name: str) -> str:
+    """A preset's name without its source, for people: `3g` of `3g@qho2024`."""
+    head, bracket, options = name.partition("[")
+    return head.partition("@")[0] + bracket + options

@@ -1,0 +1,334 @@
+"""Where a paper's text and its own numbers disagree: each question computed from rows.
+
+A finding is no verdict on a claim: it holds one statement of a paper against another, or against
+what the paper's own cost model gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from benchmarks.cells import Result
+from coinfer.cost import Latency, Workload, latency
+from coinfer.errors import UnknownNameError
+from reproduce.claims import Finding, NetworkMeasure, paper
+from reproduce.facts import Case, Facts, Gap
+from reproduce.networks import size_reduction
+from reproduce.scorecard import number_text
+
+Outcome = Literal["contradiction", "no contradiction", "pending"]
+
+FLOAT32_BITS = 32
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number of an answer, with its unit."""
+
+    label: str
+    value: float
+    unit: str
+
+    @property
+    def text(self) -> str:
+        """The number for people."""
+        return f"{self.label} {number_text(self.value, self.unit)}"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a finding's numbers say.
+
+    Attributes:
+        contradicts: whether the paper disagrees with itself.
+        text: the answer in one or two sentences.
+        numbers: what it rests on.
+        evidence: evidence classes of these numbers.
+    """
+
+    contradicts: bool
+    text: str
+    numbers: tuple[Number, ...]
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding with its outcome.
+
+    Attributes:
+        finding: the question.
+        outcome: `contradiction`, `no contradiction` or `pending`.
+        text: the answer, or what is needed.
+        numbers: what it rests on.
+        evidence: evidence classes of these numbers.
+    """
+
+    finding: Finding
+    outcome: Outcome
+    text: str
+    numbers: tuple[Number, ...] = ()
+    evidence: str = ""
+
+
+class _MissingError(Exception):
+    """A number is not there; ends the computation of one finding."""
+
+
+def answer_all(findings: Iterable[Finding], facts: Facts) -> list[Found]:
+    """Answer findings in order."""
+    return [answer(finding, facts) for finding in findings]
+
+
+def answer(finding: Finding, facts: Facts) -> Found:
+    """Return what the rows say to a finding's question.
+
+    Raises:
+        UnknownNameError: when no computation has the name that the finding gives.
+    """
+    if finding.needs:
+        return Found(finding, "pending", f"needs {finding.needs}")
+    if finding.compute not in COMPUTED:
+        raise UnknownNameError("computation of a finding", finding.compute, COMPUTED)
+    try:
+        found = COMPUTED[finding.compute](facts)
+    except _MissingError as missing:
+        return Found(finding, "pending", str(missing))
+    outcome: Outcome = "contradiction" if found.contradicts else "no contradiction"
+    return Found(finding, outcome, found.text, found.numbers, found.evidence)
+
+
+def slow_partition(facts: Facts) -> Answer:
+    """Fig. 6(b): is Partition on the RPi 4B over 3G really faster than All_Local?"""
+    case = _qho("raspberry-pi-4b", "3g")
+    gain = _ratio(facts, case, "all_local", "neurosurgeon")
+    cut = _cut_of(_result(facts, case, "neurosurgeon"))
+    if gain < 1.0:
+        text = (
+            f"No. With the numbers that fit the figure's other ratios, the best interior cut "
+            f"(after {cut}) takes {number_text(1 / gain, '')} times as long as All_Local."
+        )
+    else:
+        text = f"Yes: All_Local takes {number_text(gain, '')} times as long."
+    return Answer(gain < 1.0, text, (Number("All_Local / Partition", gain, "x"),), "analytic")
+
+
+def ends_left_out(facts: Facts) -> Answer:
+    """Section VI-B.3 against Fig. 6: is Partition's cut the one of least delay?"""
+    links = ("3g", "4g", "5g", "wifi")
+    worse: list[Number] = []
+    for device, end, method in (
+        ("raspberry-pi-3b+", "All_Server", "all_server"),
+        ("raspberry-pi-4b", "All_Local", "all_local"),
+        ("jetson-tk1", "All_Local", "all_local"),
+    ):
+        for link in links:
+            gain = _ratio(facts, _qho(device, link), "neurosurgeon", method)
+            if gain > 1.0:
+                worse.append(Number(f"Partition / {end}, {device}, {link}:", gain, "x"))
+    if not worse:
+        return Answer(False, "Partition is never slower than either end.", (), "analytic")
+    most = max(worse, key=lambda number: number.value)
+    text = (
+        f"No. All_Server is the cut at the input and All_Local the cut at the output; one of them "
+        f"beats Partition in {len(worse)} of {3 * len(links)} cells, by up to "
+        f"{number_text(most.value, 'x')}. The figure's Partition must keep a layer on each side."
+    )
+    return Answer(True, text, tuple(worse), "analytic")
+
+
+def input_width(facts: Facts) -> Answer:
+    """Section I against Fig. 6: which width has an element of the input?"""
+    alexnet = facts.networks.get("alexnet")
+    if alexnet is None:
+        raise _MissingError(
+            "needs the traced network 'alexnet': `coinfer scorecard --paper Q` traces it"
+        )
+    pool5, bits = "features.12", FLOAT32_BITS
+    same = size_reduction(NetworkMeasure("", "alexnet", pool5, bits, bits), alexnet)
+    byte = size_reduction(NetworkMeasure("", "alexnet", pool5, bits, 8), alexnet)
+    case = _qho("raspberry-pi-3b+", "3g")
+    server = _result(facts, case, "all_server").latency
+    partition_s = _result(facts, case, "neurosurgeon").latency["total_s"]
+    wide = server["total_s"] / partition_s
+    narrow = (server["total_s"] - 0.75 * server["uplink_s"]) / partition_s
+    published = _published("Q-i3.1"), _published("Q-f6a.2")
+    contradicts = abs(byte - published[0]) < abs(same - published[0]) and abs(
+        wide - published[1]
+    ) < abs(narrow - published[1])
+    text = (
+        "pool5's output is 75 % smaller than the input only if the input has 8 bits an element "
+        "and the feature 32; Fig. 6(a)'s ratio over All_Server fits only if both have 32."
+        if contradicts
+        else "One width of the input fits both statements."
+    )
+    numbers = (
+        Number("pool5 smaller than the input by, 8-bit input:", byte, "%"),
+        Number("32-bit input:", same, "%"),
+        Number("All_Server / Partition over 3G, 8-bit input:", narrow, "x"),
+        Number("32-bit input:", wide, "x"),
+    )
+    return Answer(contradicts, text, numbers, "analytic")
+
+
+def nothing_sent(facts: Facts) -> Answer:
+    """Fig. 7(b)'s 10^6 at 0.01 Mb/s against Fig. 7(a)'s 198: can both be maxima?
+
+    More than 10^6 times faster than All_Server leaves no time to send even one element, so that
+    plan sends nothing. It runs on the weaker device too, where its gain is smaller by the ratio
+    of the devices' speeds alone; the method that found it there may not do worse.
+    """
+    strong, weak = "jetson-tk1", "raspberry-pi-3b+"
+    link = "rate[rate_bps=10000.0]"
+    rate_bps = 1e4
+    server = {device: _total(facts, _qho(device, link), "all_server") for device in (strong, weak)}
+    local = {device: _total(facts, _qho(device, link), "all_local") for device in (strong, weak)}
+    claimed_strong, claimed_weak = _published("Q-f7b.4"), _published("Q-f7a.4")
+    sending = server[strong] / (FLOAT32_BITS / rate_bps)
+    plan_s = server[strong] / claimed_strong
+    share = plan_s / local[strong]
+    implied = server[weak] / (share * local[weak])
+    contradicts = sending < claimed_strong and implied > claimed_weak
+    text = (
+        f"No. Sending a single element takes so long that the gain on the {strong} would stay "
+        f"below {number_text(sending, 'x')}, so the plan behind {number_text(claimed_strong, 'x')} "
+        f"sends nothing and needs at most {number_text(100 * share, '%')} of the network's FLOPs; "
+        f"on the {weak} the same plan gains {number_text(implied, 'x')}, more than the "
+        f"{number_text(claimed_weak, 'x')} reported as the maximum. (All_Server taken as the "
+        "worst method.)"
+        if contradicts
+        else "Both can hold."
+    )
+    numbers = (
+        Number(f"largest gain on the {strong} if one element is sent:", sending, "x"),
+        Number("share of the network's FLOPs in the plan, at most:", 100 * share, "%"),
+        Number(f"gain of that plan on the {weak}, at least:", implied, "x"),
+        Number("published maximum there:", claimed_weak, "x"),
+    )
+    return Answer(contradicts, text, numbers, "analytic, published")
+
+
+def table_iv_ranks(facts: Facts) -> Answer:
+    """Table IV: do MSE, adjusted R2 and AIC rank the regressors alike, as on one test set?
+
+    For one data set and one number of parameters, adjusted R2 falls and AIC rises strictly with
+    the MSE, so the three columns must rank alike.
+    """
+    del facts  # the published numbers alone decide it
+    regressors = ("gradient_boosting", "bagging", "ada_boost", "random_forest", "tree", "linear")
+    column = {
+        name: [_published(f"Q-t4.{4 * i + j}") for i in range(len(regressors))]
+        for j, name in enumerate(("MSE", "R2", "AIC"), start=1)
+    }
+    by_mse = sorted(range(len(regressors)), key=lambda i: column["MSE"][i])
+    by_r2 = sorted(range(len(regressors)), key=lambda i: -column["R2"][i])
+    by_aic = sorted(range(len(regressors)), key=lambda i: column["AIC"][i])
+    contradicts = not by_mse == by_r2 == by_aic
+    best = regressors[by_mse[0]], regressors[by_r2[0]]
+    text = (
+        f"No. {best[0]} has the least MSE and {best[1]} the best adjusted R2 and AIC, which on "
+        "one set of samples with one number of parameters cannot both be; the columns come from "
+        "different fits or different samples, and the paper does not say which."
+        if contradicts
+        else "Yes, all three rank alike."
+    )
+    numbers = tuple(
+        Number(f"{name}: rank by MSE {by_mse.index(i) + 1}, by adjusted R2", by_r2.index(i) + 1, "")
+        for i, name in enumerate(regressors)
+    )
+    return Answer(contradicts, text, numbers, "published")
+
+
+def neurosurgeon_on_vgg16(facts: Facts) -> Answer:
+    """CPCDRL, Fig. 5(a): can Neurosurgeon take 314 ms on VGG16 under the paper's cost model?"""
+    case = Case("vgg16", "cpcdrl-edge", "cpcdrl-cloud", "200-kbyte-s", "cpcdrl2024")
+    ms = {name: 1e3 * _total(facts, case, name) for name in ("all_local", "all_server")}
+    chosen = _result(facts, case, "neurosurgeon")
+    best, cut = 1e3 * chosen.latency["total_s"], _cut_of(chosen)
+    place = "at the input, which it may send raw" if cut == "input" else f"after {cut}"
+    inner = 1e3 * _best_interior_s(facts, case)
+    published = _published("C-f5a.4")
+    # Within the tolerance of a ratio is as good as equal.
+    possible = any(abs(value / published - 1.0) <= 0.05 for value in (best, inner, *ms.values()))
+    text = (
+        f"No. By the paper's own model the best cut is {place}, and Neurosurgeon takes "
+        f"{number_text(best, 'ms')}; with a layer on each side it takes "
+        f"{number_text(inner, 'ms')}. Neither is {number_text(published, 'ms')}, and CPCDRL's "
+        f"{number_text(_published('C-f5a.1'), 'ms')} would be "
+        f"{number_text(100 * _published('C-f5a.1') / best, '%')} of the former."
+        if not possible
+        else f"Yes: {number_text(best, 'ms')} with every cut, {number_text(inner, 'ms')} inside."
+    )
+    numbers = (
+        Number("Neurosurgeon, every cut:", best, "ms"),
+        Number("best interior cut:", inner, "ms"),
+        Number("All_Server:", ms["all_server"], "ms"),
+        Number("All_Local:", ms["all_local"], "ms"),
+        Number("published (116 ms / 0.37):", published, "ms"),
+    )
+    return Answer(not possible, text, numbers, "analytic")
+
+
+COMPUTED: dict[str, Callable[[Facts], Answer]] = {
+    "slow_partition": slow_partition,
+    "ends_left_out": ends_left_out,
+    "input_width": input_width,
+    "nothing_sent": nothing_sent,
+    "table_iv_ranks": table_iv_ranks,
+    "neurosurgeon_on_vgg16": neurosurgeon_on_vgg16,
+}
+
+
+def _qho(device: str, link: str) -> Case:
+    return Case("alexnet", device, "tesla-p100", link, "qho2024")
+
+
+def _result(facts: Facts, case: Case, method: str) -> Result:
+    found = facts.result(case, method)
+    if isinstance(found, Gap):
+        raise _MissingError(f"{found.reason} (`coinfer scorecard` computes it)")
+    return found
+
+
+def _total(facts: Facts, case: Case, method: str) -> float:
+    return _result(facts, case, method).latency["total_s"]
+
+
+def _ratio(facts: Facts, case: Case, slow: str, fast: str) -> float:
+    return _total(facts, case, slow) / _total(facts, case, fast)
+
+
+def _cut_of(result: Result) -> str:
+    return str((result.plan or {}).get("cut", {}).get("after", "?"))
+
+
+def _published(claim_id: str) -> float:
+    """A number that a paper states, from the claims file."""
+    claims = {claim.id: claim for claim in paper(claim_id[0]).claims}
+    theirs = claims[claim_id].theirs
+    assert theirs is not None
+    return theirs
+
+
+def _best_interior_s(facts: Facts, case: Case) -> float:
+    """Least latency over the interior cuts of an unpruned network, MACs and 32-bit features."""
+    from coinfer.hardware import built_in_presets
+
+    network = facts.networks.get(case.model)
+    if network is None:
+        raise _MissingError(
+            f"needs the traced network '{case.model}': `coinfer scorecard --paper C` traces it"
+        )
+    graph, presets = network.graph, built_in_presets()
+    done = graph.device_flops("macs")
+    work = Workload(done, done[-1] - done, graph.cut_elements * FLOAT32_BITS)
+    time: Latency = latency(
+        work,
+        presets.device(case.device).speed(),
+        presets.server(case.server).speed(),
+        presets.link(case.link).rate(),
+    )
+    inner = [cut.kind == "interior" for cut in graph.cuts]
+    return float(time.total_s[inner].min())

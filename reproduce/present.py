@@ -1,0 +1,214 @@
+"""The scorecard as text for a terminal, as Markdown and as JSON data."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from reproduce.claims import Excluded
+from reproduce.findings import Found
+from reproduce.scorecard import LABELS, VERDICTS, Judged, used_name
+
+_HEAD = ("claim", "what", "ours", "theirs", "off by", "verdict", "evidence")
+
+
+def as_data(judged: Sequence[Judged], found: Sequence[Found]) -> dict[str, Any]:
+    """The scorecard as JSON data: `claims`, `findings` and the number of each verdict.
+
+    Numbers are in the claim's unit; `deviation` is ours / theirs - 1 (a difference in points for
+    accuracies). Infinite numbers are strings, as JSON has none.
+    """
+    return {
+        "claims": [_claim_data(one) for one in judged],
+        "findings": [_finding_data(one) for one in found],
+        "verdicts": verdict_counts(judged),
+    }
+
+
+def verdict_counts(judged: Iterable[Judged]) -> dict[str, int]:
+    """How many claims got each verdict, in the order of VERDICTS."""
+    counts = Counter(one.verdict for one in judged)
+    return {verdict: counts[verdict] for verdict in VERDICTS}
+
+
+def _claim_data(one: Judged) -> dict[str, Any]:
+    claim = one.claim
+    return {
+        "id": claim.id,
+        "paper": claim.paper,
+        "place": claim.place,
+        "claim": claim.statement,
+        "kind": claim.kind,
+        "unit": claim.unit if claim.theirs is not None else "",
+        "as_printed": claim.as_printed,
+        "printed": claim.printed,
+        "ours": one.ours_text if claim.kind == "ordering" and one.used else _json_number(one.ours),
+        "theirs": one.theirs_text if claim.theirs is None else claim.theirs,
+        "bound": claim.bound,
+        "deviation": _json_number(one.deviation),
+        "tolerance": claim.tolerance,
+        "verdict": one.verdict,
+        "cause": one.cause,
+        "evidence": one.evidence,
+        "numbers": [
+            {"what": used_name(one, used), "value": _json_number(used.value)} for used in one.used
+        ],
+        "excluded": [{"cells": excluded_name(out), "reason": out.reason} for out in claim.excluded],
+    }
+
+
+def _finding_data(one: Found) -> dict[str, Any]:
+    finding = one.finding
+    return {
+        "id": finding.id,
+        "paper": finding.paper,
+        "place": finding.place,
+        "says": finding.says,
+        "question": finding.question,
+        "outcome": one.outcome,
+        "answer": one.text,
+        "numbers": [
+            {"what": number.label, "value": _json_number(number.value), "unit": number.unit}
+            for number in one.numbers
+        ],
+        "evidence": one.evidence,
+    }
+
+
+def _json_number(value: float | None) -> float | str | None:
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+def excluded_name(out: Excluded) -> str:
+    """Name the cells that a claim leaves out."""
+    return ", ".join(name for name in (out.model, out.device, out.server, out.link) if name)
+
+
+def statement_text(one: Judged) -> str:
+    """A claim's statement, with the paper's own wording of a converted number and its reading."""
+    claim = one.claim
+    text = claim.statement
+    if claim.printed:
+        text += f" (printed: {claim.printed})"
+    return text if claim.as_printed else f"{text} [narrower reading]"
+
+
+def as_text(judged: Sequence[Judged], found: Sequence[Found], width: int = 100) -> str:
+    """The scorecard for a terminal, legible without colour.
+
+    Decided claims come as a table, what explains their verdicts below it, then the pending
+    claims by what they need, then the findings.
+    """
+    blocks = []
+    decided = [one for one in judged if one.verdict != "pending"]
+    if decided:
+        blocks.append(_table(decided, width))
+    for title, rest in (
+        ("Why:", decided),
+        ("Pending:", [one for one in judged if one.verdict == "pending"]),
+    ):
+        lines = [_wrapped(line, width) for line in _causes(rest)]
+        if lines:
+            blocks.append("\n".join([title, *lines]))
+    if found:
+        blocks.append("Text against numbers:\n" + "\n".join(_answer(one, width) for one in found))
+    counts = verdict_counts(judged)
+    told = [f"{number} {LABELS.get(name, name)}" for name, number in counts.items() if number]
+    blocks.append(f"{len(judged)} claims: {', '.join(told)}." if judged else "No claims.")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _causes(judged: Sequence[Judged]) -> list[str]:
+    """One line per cause, with the claims that share it."""
+    shared: dict[tuple[str, str], list[str]] = {}
+    for one in judged:
+        if one.cause:
+            shared.setdefault((one.verdict, one.cause), []).append(one.claim.id)
+    return [
+        f"{', '.join(ids)}: {cause}"
+        if verdict == "pending"
+        else f"{', '.join(ids)} {LABELS.get(verdict, verdict)}: {cause}"
+        for (verdict, cause), ids in shared.items()
+    ]
+
+
+def _answer(one: Found, width: int) -> str:
+    head = f"{one.finding.id} {one.outcome}: {one.finding.question}"
+    return _wrapped(head, width) + "\n" + _wrapped(one.text, width, indent="      ")
+
+
+def _wrapped(text: str, width: int, indent: str = "  ") -> str:
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent="      ", break_on_hyphens=False
+    )
+
+
+def _table(judged: Sequence[Judged], width: int) -> str:
+    rows = [_cells(one) for one in judged]
+    widths = [max(len(row[i]) for row in [_HEAD, *rows]) for i in range(len(_HEAD))]
+    # The statement takes what the other columns leave.
+    widths[1] = max(20, min(widths[1], width - (sum(widths) - widths[1]) - 2 * len(_HEAD) + 2))
+    lines = [_line(_HEAD, widths), _line(["-" * w for w in widths], widths)]
+    for row in rows:
+        first, *rest = textwrap.wrap(row[1], widths[1]) or [""]
+        lines.append(_line([row[0], first, *row[2:]], widths))
+        lines += [_line(["", part], widths) for part in rest]
+    return "\n".join(lines)
+
+
+def _cells(one: Judged) -> tuple[str, ...]:
+    return (
+        one.claim.id,
+        statement_text(one),
+        one.ours_text,
+        one.theirs_text,
+        one.deviation_text,
+        one.verdict,
+        one.evidence,
+    )
+
+
+_RIGHT = (2, 3, 4)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [
+        cell.rjust(width) if i in _RIGHT else cell.ljust(width)
+        for i, (cell, width) in enumerate(zip(cells, widths, strict=False))
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def as_markdown(judged: Sequence[Judged], found: Sequence[Found], title: str) -> str:
+    """The scorecard as Markdown."""
+    lines = [
+        f"# {title}",
+        "",
+        "Ratios are slow / fast. Tolerance: 5 % for ratios, extremes and values, 1 point for "
+        "accuracies, none for bounds and orderings; fixed before measuring.",
+        "",
+        "| id | claim | ours | theirs | off by | verdict | cause | evidence |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for one in judged:
+        cells = [*_cells(one)[:5], LABELS.get(one.verdict, one.verdict), one.cause, one.evidence]
+        lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
+    if found:
+        lines += ["", "## Text against numbers", ""]
+        for item in found:
+            lines.append(
+                f"- **{item.finding.id}**, {_escaped(item.finding.place)}: "
+                f"{_escaped(item.finding.says)}."
+            )
+            lines.append(
+                f"  {_escaped(item.finding.question)} **{item.outcome}**: {_escaped(item.text)}"
+            )
+            lines += [f"  - {_escaped(number.text)}" for number in item.numbers]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -1,0 +1,293 @@
+"""The scorecard: every claim of a paper held against rows. A verdict is computed, never typed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from coinfer.errors import CoinferError, UnknownNameError
+from reproduce.claims import POINTS, Claim
+from reproduce.facts import Case, Facts, Gap, cases, short
+from reproduce.networks import MEASURES
+
+Verdict = Literal["reproduced", "ordering holds", "deviates", "not reproducible", "pending"]
+VERDICTS: tuple[Verdict, ...] = (
+    "reproduced",
+    "ordering holds",
+    "deviates",
+    "not reproducible",
+    "pending",
+)
+LABELS: dict[str, str] = {"not reproducible": "not reproducible from what is published"}
+
+# Published numbers have two or three digits: what differs by rounding noise is not beyond a bound.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Used:
+    """One number that went into a verdict: a ratio of two cells, one latency, one measure.
+
+    Attributes:
+        case: the scenario; None for a number about a network.
+        slow, fast: the methods compared; `slow` is empty for a single latency.
+        value: slow / fast, or the number, in the claim's unit.
+        evidence: its evidence class.
+    """
+
+    case: Case | None
+    slow: str
+    fast: str
+    value: float
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A claim with its verdict.
+
+    Attributes:
+        claim: what the paper says.
+        verdict: one of VERDICTS.
+        ours: our number in the claim's unit; None for orderings and undecided claims.
+        deviation: ours / theirs - 1; for accuracies the difference in points; None without ours.
+        cause: what produced a deviation, what is missing, or what is needed; '' when nothing.
+        evidence: evidence classes of the numbers used, '' when there are none.
+        used: every number that went into it.
+    """
+
+    claim: Claim
+    verdict: Verdict
+    ours: float | None = None
+    deviation: float | None = None
+    cause: str = ""
+    evidence: str = ""
+    used: tuple[Used, ...] = ()
+
+    @property
+    def ours_text(self) -> str:
+        """Our number or ordering, for people."""
+        if self.claim.kind == "ordering" and self.used:
+            cases = dict.fromkeys(used.case for used in self.used)
+            lost = {used.case for used in self.used if used.value <= 1.0}
+            return f"in {len(cases) - len(lost)} of {len(cases)}"
+        return "" if self.ours is None else number_text(self.ours, self.claim.unit)
+
+    @property
+    def theirs_text(self) -> str:
+        """The published number or ordering, for people."""
+        claim = self.claim
+        if claim.theirs is None:
+            return "ordering"
+        sign = {"at_least": ">= ", "at_most": "<= "}.get(claim.bound, "")
+        return sign + number_text(claim.theirs, claim.unit)
+
+    @property
+    def deviation_text(self) -> str:
+        """The deviation, for people."""
+        if self.deviation is None or (self.claim.kind == "bound" and self.verdict == "reproduced"):
+            return ""
+        if self.claim.unit == POINTS:
+            return f"{self.deviation:+.2f} points"
+        return f"{100 * self.deviation:+.1f} %"
+
+
+def judge_all(claims: Iterable[Claim], facts: Facts) -> list[Judged]:
+    """Judge claims in order."""
+    return [judge(claim, facts) for claim in claims]
+
+
+def judge(claim: Claim, facts: Facts) -> Judged:
+    """Return the verdict on a claim that follows from rows and networks alone.
+
+    A claim that needs what does not exist yet is pending; so is one whose rows are absent or
+    failed. One for which the paper publishes too little is not reproducible; where it can be
+    computed under our reading all the same, only if that deviates.
+    """
+    if claim.needs:
+        return Judged(claim, "pending", cause=f"needs {claim.needs}")
+    if not claim.reachable:
+        return Judged(claim, "not reproducible", cause=claim.missing)
+    used = _numbers(claim, facts)
+    if isinstance(used, Gap):
+        return Judged(claim, "pending", cause=used.reason)
+    ours = _ours(claim, used)
+    evidence = ", ".join(sorted({word for u in used for word in u.evidence.split(", ")}))
+    if _holds(claim, ours):
+        verdict: Verdict = "ordering holds" if claim.kind == "ordering" else "reproduced"
+        cause = ""
+    else:
+        verdict = "not reproducible" if claim.missing else "deviates"
+        cause = "; ".join(filter(None, (_cause(claim, used, ours), claim.missing, claim.note)))
+    shown = None if claim.kind == "ordering" else ours
+    return Judged(claim, verdict, shown, _deviation(claim, ours), cause, evidence, tuple(used))
+
+
+def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
+    """Every number the claim rests on, or the first reason why one is not there."""
+    if claim.network is not None:
+        return _network_number(claim, facts)
+    assert claim.where is not None
+    found: list[Used] = []
+    for case in cases(claim.where, claim.excluded):
+        for fast in claim.fast:
+            for slow in claim.slow or ("",):
+                used = _pair(claim, facts, case, slow, fast)
+                if isinstance(used, Gap):
+                    return Gap(f"{used.reason} ({hint(claim)})")
+                found.append(used)
+    return found or Gap("every cell is excluded")
+
+
+def hint(claim: Claim) -> str:
+    """How a reader gets the rows that decide a claim."""
+    return f"`coinfer run {claim.matrix} --store FILE` computes it"
+
+
+def _network_number(claim: Claim, facts: Facts) -> list[Used] | Gap:
+    assert claim.network is not None
+    if claim.network.measure not in MEASURES:
+        raise UnknownNameError("network measure", claim.network.measure, MEASURES)
+    network = facts.networks.get(claim.network.model)
+    if network is None:
+        return Gap(
+            f"needs the traced network '{claim.network.model}': "
+            f"`coinfer scorecard --paper {claim.paper}` traces it"
+        )
+    measure = MEASURES[claim.network.measure]
+    try:
+        value = measure.compute(claim.network, network)
+    except CoinferError as error:
+        return Gap(str(error))
+    return [Used(None, "", claim.network.model, value, measure.evidence)]
+
+
+def _pair(claim: Claim, facts: Facts, case: Case, slow: str, fast: str) -> Used | Gap:
+    bottom = facts.result(case, fast)
+    if isinstance(bottom, Gap):
+        return bottom
+    seconds, evidence = bottom.latency["total_s"], {bottom.evidence.get("latency", "unknown")}
+    value = seconds * _PER_SECOND.get(claim.unit, 1.0)
+    if slow:
+        top = facts.result(case, slow)
+        if isinstance(top, Gap):
+            return top
+        evidence.add(top.evidence.get("latency", "unknown"))
+        value = ratio(top.latency["total_s"], seconds)
+    if math.isnan(value):
+        return Gap(f"{slow} / {fast} on {short(case.device)} over {short(case.link)} is no number")
+    return Used(case, slow, fast, value, ", ".join(sorted(evidence)))
+
+
+_PER_SECOND = {"s": 1.0, "ms": 1e3}
+
+
+def ratio(slow_s: float, fast_s: float) -> float:
+    """Return slow / fast; NaN where both are 0 or both infinite."""
+    if fast_s == 0.0:
+        return math.nan if slow_s == 0.0 else math.inf
+    return slow_s / fast_s
+
+
+def _ours(claim: Claim, used: list[Used]) -> float:
+    """The one number of the claim: the only one, or the extreme that decides."""
+    return _decides(claim)(used, key=lambda u: u.value).value
+
+
+def _decides(claim: Claim) -> Callable[..., Used]:
+    """`max` or `min`: which extreme decides. A bound and an ordering hang on their worst case."""
+    largest = claim.kind == "max" or claim.bound == "at_most"
+    return max if largest else min
+
+
+def _deviation(claim: Claim, ours: float) -> float | None:
+    if claim.theirs is None:
+        return None
+    if claim.unit == POINTS or claim.theirs == 0.0:
+        return ours - claim.theirs
+    return ours / claim.theirs - 1.0
+
+
+def _holds(claim: Claim, ours: float) -> bool:
+    if claim.kind == "ordering":
+        return ours > 1.0
+    assert claim.theirs is not None
+    if claim.bound == "at_least":
+        return ours >= claim.theirs * (1.0 - _ROUNDING)
+    if claim.bound == "at_most":
+        return ours <= claim.theirs * (1.0 + _ROUNDING)
+    deviation = _deviation(claim, ours)
+    assert deviation is not None
+    return abs(deviation) <= claim.tolerance + _ROUNDING
+
+
+def _cause(claim: Claim, used: list[Used], ours: float) -> str:
+    """What produced a deviation, computed: the deciding cell, and what would hold without it."""
+    worst = _decides(claim)(used, key=lambda u: u.value)
+    number = number_text(ours, claim.unit)
+    if claim.kind in ("min", "max"):
+        text = f"the {claim.kind}imum is {_name(claim, worst)} ({number})"
+        return text + _without(claim, used)
+    if claim.kind in ("bound", "ordering"):
+        good = [u for u in used if _holds(claim, u.value)]
+        broken = ", ".join(
+            f"{_name(claim, u)} ({number_text(u.value, claim.unit)})" for u in used if u not in good
+        )
+        tail = f"; holds in the other {len(good)} of {len(used)}" if good else ""
+        return f"broken by {broken}{tail}"
+    assert claim.theirs is not None
+    side = "above" if ours > claim.theirs else "below"
+    return f"ours is {side} the published number ({number})"
+
+
+def _without(claim: Claim, used: list[Used]) -> str:
+    """Which single link, device or method, left out, would bring the claim within tolerance."""
+    axes: tuple[tuple[str, Callable[[Used], str]], ...] = (
+        ("link", lambda u: u.case.link if u.case else ""),
+        ("device", lambda u: u.case.device if u.case else ""),
+        ("method", lambda u: u.slow),
+    )
+    for axis, name in axes:
+        for value in dict.fromkeys(name(u) for u in used):
+            rest = [u for u in used if name(u) != value]
+            if rest and _holds(claim, _ours(claim, rest)):
+                held = number_text(_ours(claim, rest), claim.unit)
+                return f"; without {axis} {short(value)} it is {held}, within the tolerance"
+    return ""
+
+
+def _name(claim: Claim, used: Used) -> str:
+    """A pair of cells, named by the axes on which the claim's cells differ."""
+    methods = f"{used.slow} / {used.fast}" if used.slow else used.fast
+    if used.case is None or claim.where is None:
+        return methods
+    places = [short(used.case.link)]
+    if len(claim.where.device) > 1:
+        places.insert(0, short(used.case.device))
+    if len(claim.where.model) > 1:
+        places.insert(0, used.case.model)
+    return f"{methods} at {', '.join(places)}"
+
+
+def used_name(judged: Judged, used: Used) -> str:
+    """Name one of a verdict's numbers for people."""
+    return _name(judged.claim, used)
+
+
+def number_text(value: float, unit: str) -> str:
+    """A number with its unit, to three significant digits (more for large integers)."""
+    if unit == POINTS:
+        text = f"{value:.2f}"
+    elif math.isinf(value) or math.isnan(value):
+        text = str(value)
+    elif value == 0 or 1e-3 <= abs(value) < 1e5:
+        digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+        text = f"{value:.{digits}f}"
+        text = text.rstrip("0").rstrip(".") if "." in text and unit != "x" else text
+    elif abs(value) >= 1e5:
+        text = f"{float(f'{value:.3g}'):,.0f}"
+    else:
+        text = f"{value:.3g}"
+    return text + ("x" if unit == "x" else f" {unit}" if unit else "")
