@@ -157,7 +157,7 @@ class LayerGraph:
         return np.array([count(layer) for layer in self.layers], dtype=np.int64).reshape(-1, 3)
 
     def flops(self, rules: str = "table1") -> NDArray[np.int64]:
-        """Work of every layer under `rules` (FLOPs, or MACs under `macs`), shape (L,), read-only."""
+        """Work of every layer under `rules` (FLOPs, or MACs), shape (L,), read-only."""
         if rules not in self._counted:
             self._counted[rules] = self._count(rules)
             self._counted[rules].setflags(write=False)

@@ -31,20 +31,13 @@ from coinfer.sources import closure_hash
 _TRACER = ("coinfer.networks", "coinfer.tracing", "coinfer.models")
 
 
-@cache
 def layer_graph(model: str) -> LayerGraph:
     """Return the layer graph of a model: a kept one where its key matches, else traced.
 
     Raises:
         CoinferError: when the model is unknown or cannot be traced.
     """
-    spec = model_spec(model)
-    key = graph_key(spec)
-    for place in (_shipped(spec), user_cache() / f"{key}.json"):
-        found = _read(place, key)
-        if found is not None:
-            return found
-    return retrace(model)
+    return _graph_of(model_spec(model))
 
 
 def retrace(model: str) -> LayerGraph:
@@ -53,10 +46,24 @@ def retrace(model: str) -> LayerGraph:
     Raises:
         CoinferError: when the model is unknown or cannot be traced.
     """
-    from coinfer.tracing import trace
+    return _traced(model_spec(model))
 
-    spec = model_spec(model)
-    graph = trace(build(spec, device="meta"), spec.input_shape).graph
+
+@cache
+def _graph_of(spec: ModelSpec) -> LayerGraph:
+    key = graph_key(spec)
+    for place in (_shipped(spec), user_cache() / f"{key}.json"):
+        found = _read(place, key)
+        if found is not None:
+            return found
+    return _traced(spec)
+
+
+def _traced(spec: ModelSpec) -> LayerGraph:
+    network = build(spec, device="meta")
+    from coinfer.tracing import trace  # only now: `build` says in one line when torch is missing
+
+    graph = trace(network, spec.input_shape).graph
     _keep(user_cache(), f"{graph_key(spec)}.json", render(spec, graph))
     return graph
 

@@ -276,9 +276,9 @@ class Preset:
         assert self.kind != "link"
         changed = self.overrides(options or {})
         numbers: dict[str, Any] = {**self.values, **changed}
-        return Processor(
-            self.name, self.kind, **numbers, source=self._source(changed), note=self.note
-        )
+        # The notes are about trusting the published FLOP/s; the user's own need none.
+        note = "" if "flops_per_s" in changed else self.note
+        return Processor(self.name, self.kind, **numbers, source=self._source(changed), note=note)
 
     def link(self, options: Mapping[str, Any] | None = None) -> Link:
         """Return the link, with `options` overriding its numbers.

@@ -69,6 +69,8 @@ def list_links(as_json: bool) -> None:
             speed = f"{link.rate_bps / 1e6:g} Mb/s"
         elif link.bandwidth_hz is not None:
             speed = f"{link.bandwidth_hz / 1e6:g} MHz, rate by SNR"
+        elif link.capacity in link.needs:
+            speed = f"needs {link.capacity}"
         else:
             speed = "binary symmetric channel"
         assumed = f"  assumed: {link.assumption}" if link.assumption else ""

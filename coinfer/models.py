@@ -16,13 +16,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coinfer.errors import CoinferError, UnknownNameError
-from coinfer.graph import LayerGraph
 from coinfer.plugins import load_file
 from coinfer.refs import Ref, Scalar, parse_ref
 from coinfer.torchlib import import_torch, import_torchvision
@@ -191,23 +189,6 @@ def build(spec: ModelSpec, *, device: str = "cpu", seed: int = 0) -> nn.Module:
                 # Its constructor computes with tensors: build it with data and drop the data.
                 torch.default_generator.manual_seed(seed)
         return make().to(device)
-
-
-def layer_graph(name: str) -> LayerGraph:
-    """Return the layer graph of a network, traced once per process.
-
-    Raises:
-        CoinferError: when the network is unknown or cannot be traced.
-    """
-    return _layer_graph(model_spec(name))
-
-
-@cache
-def _layer_graph(spec: ModelSpec) -> LayerGraph:
-    network = build(spec, device="meta")
-    from coinfer.tracing import trace
-
-    return trace(network, spec.input_shape).graph
 
 
 def _registry_spec(ref: Ref) -> ModelSpec:

@@ -112,6 +112,7 @@ def render(
     )
     template = environment.get_template("report.html.j2")
     decided = [one for one in judged if one.verdict != "pending"]
+    parts = [part for part in LATENCY_PARTS if any(row.result.latency.get(part) for row in rows)]
     return template.render(
         version=__version__,
         verdicts=_verdicts(judged),
@@ -128,9 +129,10 @@ def render(
             }
             for one in drawn
         ],
-        rows=[_row(row) for row in rows[:MAX_ROWS]],
+        rows=[_row(row, parts) for row in sorted(rows, key=_scenario_first)[:MAX_ROWS]],
         row_count=len(rows),
-        parts=[(part, part.removesuffix("_s").replace("_", " ")) for part in LATENCY_PARTS],
+        parts=[(part, _part_name(part)) for part in parts],
+        empty_parts=[_part_name(part) for part in LATENCY_PARTS if part not in parts],
         assumptions=sorted({text for row in rows for text in row.result.assumptions}),
         runs=[_run(run) for run in runs],
     )
@@ -195,7 +197,19 @@ def _finding(one: Found) -> dict[str, Any]:
     }
 
 
-def _row(row: Row) -> dict[str, Any]:
+def _scenario_first(row: Row) -> tuple[Any, ...]:
+    """Methods that answer the same question are neighbours in the table."""
+    cell = row.cell
+    snr_db = float("-inf") if cell.snr_db is None else cell.snr_db
+    place = (cell.convention, cell.model, cell.device, cell.server, cell.link, snr_db)
+    return (*place, cell.max_accuracy_loss, cell.method, cell.seed)
+
+
+def _part_name(part: str) -> str:
+    return part.removesuffix("_s").replace("_", " ")
+
+
+def _row(row: Row, parts: Sequence[str]) -> dict[str, Any]:
     cell, result = row.cell, row.result
     total = result.latency.get("total_s")
     cut = (result.plan or {}).get("cut", {})
@@ -210,7 +224,7 @@ def _row(row: Row) -> dict[str, Any]:
         "reason": result.reason,
         "cut": f"{cut['index']} ({cut['after']})" if cut else "",
         "total": "" if total is None else seconds_text(total),
-        "parts": [_part(result.latency, part, total) for part in LATENCY_PARTS],
+        "parts": [_part(result.latency, part, total) for part in parts],
         "uplink": "" if result.uplink_bits is None else f"{result.uplink_bits:,.0f}",
         "evidence": result.evidence.get("latency", ""),
     }

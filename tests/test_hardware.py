@@ -132,7 +132,9 @@ def test_an_overridden_number_is_not_blamed_on_the_paper() -> None:
     changed = hardware.device("raspberry-pi-3b+[flops_per_s=4e8]")
     assert changed.flops_per_s == 4e8
     assert changed.source.endswith("flops_per_s given by the user")
+    assert changed.note == ""
     same = hardware.device("raspberry-pi-3b+[flops_per_s=2e8]")
+    assert same.note == hardware.device("raspberry-pi-3b+").note != ""
     assert same.source == hardware.device("raspberry-pi-3b+").source
 
 

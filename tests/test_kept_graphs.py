@@ -17,7 +17,7 @@ from coinfer.tracing import trace
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty user cache, and no graph remembered from another test."""
     monkeypatch.setenv("COINFER_CACHE", str(tmp_path))
-    layer_graph.cache_clear()
+    graphs._graph_of.cache_clear()
     return tmp_path / "graphs"
 
 
@@ -38,8 +38,8 @@ def test_a_network_that_is_not_shipped_is_traced_once_and_kept(
     name = "alexnet-cifar[hidden=256]"
     first = layer_graph(name)
     assert [path.stem for path in cache_folder.iterdir()] == [graph_key(model_spec(name))]
-    layer_graph.cache_clear()
-    monkeypatch.setattr(graphs, "retrace", lambda _: pytest.fail("traced again"))
+    graphs._graph_of.cache_clear()
+    monkeypatch.setattr(graphs, "_traced", lambda _: pytest.fail("traced again"))
     assert layer_graph(name) == first
 
 
@@ -57,7 +57,7 @@ def test_a_damaged_or_stale_graph_counts_as_none(cache_folder: Path, damage: str
     elif damage == "cut short":
         damage = text[: len(text) // 2]
     path.write_text(damage)
-    layer_graph.cache_clear()
+    graphs._graph_of.cache_clear()
     assert layer_graph(name) == good
     assert path.read_text() == text, "the good graph is kept again"
 
@@ -76,7 +76,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     blocked = tmp_path / "file"
     blocked.write_text("in the way")
     monkeypatch.setenv("COINFER_CACHE", str(blocked))
-    layer_graph.cache_clear()
+    graphs._graph_of.cache_clear()
     assert len(layer_graph("alexnet-cifar[hidden=200]")) == len(layer_graph("alexnet-cifar"))
 
 

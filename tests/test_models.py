@@ -14,7 +14,8 @@ from torch import nn
 
 from coinfer import torchlib
 from coinfer.errors import CoinferError
-from coinfer.models import build, layer_graph, model_spec, models
+from coinfer.graphs import layer_graph
+from coinfer.models import build, model_spec, models
 
 NET = """
 from torch import nn

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import KINDS, Cut, LayerGraph
-from coinfer.models import build, layer_graph, model_spec, models
+from coinfer.models import build, model_spec, models
 from coinfer.tracing import Traced, split, trace
 
 FAMILIES = {
@@ -58,6 +58,13 @@ class Net(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self.compute(self, x)
+
+
+@cache
+def layer_graph(name: str) -> LayerGraph:
+    """The graph of a network traced now, whatever is kept."""
+    spec = model_spec(name)
+    return trace(build(spec, device="meta"), spec.input_shape).graph
 
 
 @cache

@@ -91,14 +91,16 @@ def mask(model: nn.Module, space: PruneSpace, kept: Kept) -> nn.Module:
     gone = _gone(channels, kept)
     masked = copy.deepcopy(model)
     for name, units in channels.inputs.items():
-        module = masked.get_submodule(name)
-        if getattr(module, "groups", 1) == 1:
+        # What a grouped convolution reads goes with what it makes.
+        if gone[units].any() and getattr(masked.get_submodule(name), "groups", 1) == 1:
+            module = masked.get_submodule(name)
             _zero(module.get_parameter("weight"), _input_axis(module), gone[units])
     for name, units in channels.outputs.items():
-        module = masked.get_submodule(name)
-        for field, axis in _output_axes(module).items():
-            if field in ("weight", "bias"):
-                _zero(module.get_parameter(field), axis, gone[units])
+        if gone[units].any():
+            module = masked.get_submodule(name)
+            for field, axis in _output_axes(module).items():
+                if field in ("weight", "bias"):
+                    _zero(module.get_parameter(field), axis, gone[units])
     return masked
 
 
