@@ -43,7 +43,7 @@ def collect(command_line: list[str], seed: int | None) -> dict[str, Any]:
             "coinfer": coinfer.__version__,
             **{package: _version(package) for package in PACKAGES},
         },
-        "git": _git(Path(__file__).resolve()),
+        "git": git_state(Path(__file__).resolve()),
     }
 
 
@@ -77,8 +77,8 @@ def _memory_bytes() -> int | None:
         return None
 
 
-def _git(source: Path) -> dict[str, Any] | None:
-    """Commit and dirtiness of the checkout that `source` is a tracked file of."""
+def git_state(source: Path) -> dict[str, Any] | None:
+    """Return commit and dirtiness of the checkout that `source` is a tracked file of, if any."""
     # An installed copy may lie inside somebody else's checkout: that commit says nothing of us.
     if _ask_git(source.parent, "ls-files", "--error-unmatch", source.name) is None:
         return None

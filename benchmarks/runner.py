@@ -10,10 +10,12 @@ as take about half a second. Which worker computes a cell, and in what order, ch
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -181,7 +183,7 @@ def run(
         statuses: Counter[str] = Counter(found.values())
         reasons: Counter[tuple[str, str, str]] = Counter()
         if wanted:
-            run_id = store.begin_run(collect(list(command_line or sys.argv), min(matrix.seeds)))
+            run_id = store.begin_run(collect(list(command_line or sys.argv), _only(matrix.seeds)))
 
             def commit(rows: list[Row]) -> None:
                 store.put(rows, run_id)
@@ -197,7 +199,8 @@ def run(
             try:
                 progress.start(total, len(found))
                 limits = Limits(CHUNK_S, cell_timeout_s, engine.own_process)
-                _Driver(engine, catalog, limits, commit).compute(wanted)
+                with _long_lived():
+                    _Driver(engine, catalog, limits, commit).compute(wanted)
             finally:
                 progress.stop()
                 engine.close()
@@ -213,6 +216,21 @@ def run(
         seconds=perf_counter() - began,
         strict=strict,
     )
+
+
+def _only(seeds: tuple[int, ...]) -> int | None:
+    """The seed of a run that has one; of several, each row holds its own."""
+    return seeds[0] if len(set(seeds)) == 1 else None
+
+
+@contextmanager
+def _long_lived() -> Iterator[None]:
+    """Spare the garbage collector what lives as long as the run: cells, keys, the catalog."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True)

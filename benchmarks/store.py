@@ -249,7 +249,8 @@ class Store:
         Raises:
             CoinferError: when there is no such filter, or the file is damaged.
         """
-        return map(row_of, self.records(**filters))
+        with one_line_errors(self.path):
+            yield from map(row_of, self.records(**filters))
 
     def records(self, **filters: Any) -> Iterator[Record]:
         """`rows` as they are stored, which is three times as fast."""

@@ -6,6 +6,7 @@ has. Nothing is written to a file before both are known.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,6 +71,8 @@ def one_line_errors(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         raise CoinferError(f"store '{path}': {_told(error, code)}") from error
+    except json.JSONDecodeError as error:
+        raise CoinferError(f"store '{path}': damaged ({error})") from error
     except OverflowError as error:
         raise CoinferError(
             f"store '{path}': a number does not fit; whole numbers go up to 2**63 - 1 ({error})"

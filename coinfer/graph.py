@@ -174,7 +174,8 @@ class LayerGraph:
             np.array([getattr(layer, field) for layer in self.layers], dtype=np.int64)
             for field in ("fan_in", "in_channels", "out_channels")
         )
-        return c_out * (alpha * fan_in + beta) + gamma * c_in
+        count: NDArray[np.int64] = c_out * (alpha * fan_in + beta) + gamma * c_in
+        return count
 
     def device_flops(self, rules: str = "table1") -> NDArray[np.int64]:
         """Work on the device at each legal cut (eq. 3's numerator), shape (C,)."""

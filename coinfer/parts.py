@@ -83,7 +83,7 @@ class Coder(Part, Protocol):
     def available(self, source: Source) -> bool:
         """Return whether the source has what the format needs."""
 
-    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
+    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.floating[Any]]:
         """Return the bits that cross, for `elements` crossing elements (vectorised).
 
         Raises:
@@ -135,7 +135,7 @@ class Float32:
         """Every source will do."""
         return True
 
-    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
+    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.floating[Any]]:
         """Return 32 bits per element."""
         return 32.0 * elements
 
@@ -153,7 +153,7 @@ class Raw8:
         """Every source will do."""
         return True
 
-    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
+    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.floating[Any]]:
         """Return the source's raw bits, whatever the network's input size."""
         return float(source.raw_bits) + 0.0 * elements
 
@@ -171,7 +171,7 @@ class Png:
         """Return whether the source's PNG size was measured."""
         return source.png_bits is not None
 
-    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.float64]:
+    def bits(self, elements: Elements, source: Source) -> float | NDArray[np.floating[Any]]:
         """Return the measured mean, whatever the network's input size.
 
         Raises:

@@ -33,6 +33,8 @@ from coinfer.tracing import trace
 Kept = dict[str, list[int]]
 
 REGISTRY = sorted(models())
+LIGHT = ["alexnet-cifar", "mobilenet_v1", "resnet18", "vgg16"]
+HEAVY = [name for name in REGISTRY if name not in LIGHT]
 OTHERS = [
     f"torchvision:{name}[num_classes=10]"
     for name in ("mobilenet_v3_small", "googlenet", "squeezenet1_1")
@@ -108,23 +110,28 @@ def assert_masked_equals_pruned(network: nn.Module, space: PruneSpace, kept: Kep
 
 
 class TestCountsEqualThePrunedNetwork:
-    @pytest.mark.parametrize("name", [*REGISTRY, *OTHERS, GROUPED])
-    @settings(max_examples=3)
+    """At registry size, on networks without data. Others are counted where outputs are compared."""
+
+    @pytest.mark.parametrize("name", LIGHT)
+    @settings(max_examples=5)
     @given(seed=st.integers(0, 2**32 - 1))
-    def test_random_units_at_registry_size(self, name: str, seed: int) -> None:
+    def test_random_units(self, name: str, seed: int) -> None:
         network, space = shapes_only(name)
         kept = some_units(space, seed)
         assert_counts_are_those_of(remove(network, space, kept), space, kept)
 
-    @pytest.mark.parametrize("name", [*REGISTRY, *OTHERS])
+    @pytest.mark.parametrize("name", HEAVY)
+    @settings(max_examples=2)
+    @given(seed=st.integers(0, 2**32 - 1))
+    def test_random_units_of_heavy_networks(self, name: str, seed: int) -> None:
+        network, space = shapes_only(name)
+        kept = some_units(space, seed)
+        assert_counts_are_those_of(remove(network, space, kept), space, kept)
+
+    @pytest.mark.parametrize("name", ["alexnet", "regnet_x_400mf-cifar", "resnet18"])
     def test_one_unit_everywhere(self, name: str) -> None:
         network, space = shapes_only(name)
         kept = {group.name: [group.units - 1] for group in space.groups}
-        assert_counts_are_those_of(remove(network, space, kept), space, kept)
-
-    def test_densenet(self) -> None:
-        network, space = shapes_only(DENSENET)
-        kept = some_units(space, 7)
         assert_counts_are_those_of(remove(network, space, kept), space, kept)
 
     @pytest.mark.parametrize("name", [*REGISTRY, *OTHERS, DENSENET])
@@ -163,7 +170,8 @@ class TestMaskedEqualsPruned:
             group.name: rng.choice(group.units, (group.units + 1) // 2, replace=False).tolist()
             for group in space.groups
         }
-        assert_masked_equals_pruned(network, space, kept)
+        small = assert_masked_equals_pruned(network, space, kept)
+        assert_counts_are_those_of(small, space, kept)
 
     def test_literal_masking_of_alexnet(self) -> None:
         network = unsettled(build(model_spec("alexnet-cifar")))
@@ -239,11 +247,7 @@ class TestGroups:
         network, space = shapes_only(name)
         members = [member for group in space.groups for member in group.members]
         assert len(set(members)) == len(members)
-        parametric = [
-            name
-            for name, module in network.named_modules()
-            if isinstance(module, nn.Conv2d | nn.Linear)
-        ]
+        parametric = [layer.name for layer in space.graph.layers if layer.kind in ("conv", "fc")]
         assert set(parametric) == {m for m in members if m in parametric} | {
             name for name, _ in space.fixed
         }
@@ -286,14 +290,24 @@ class Sigmoids(_Net):
 
 class Concatenation(_Net):
     def __init__(self) -> None:
-        super().__init__(19)
-        self.norm = nn.BatchNorm2d(19)
+        super().__init__(16)
+        self.norm = nn.BatchNorm2d(16)
         self.down = nn.MaxPool2d(2)
 
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(
+            torch.cat([self.b(x), functional.interpolate(self.down(x), scale_factor=2)], 1)
+        )
+
+
+class ConcatenationWithTheInput(_Net):
+    """Torch-Pruning does not see the input's channels and takes those behind for others."""
+
+    def __init__(self) -> None:
+        super().__init__(11)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.down(x)
-        a = self.a(x)
-        return self.head(self.norm(torch.cat([self.b(a), x, a], 1)).mean((2, 3)))
+        return self.head(torch.cat([x, torch.relu(self.b(self.a(x)))], 1).mean((2, 3)))
 
 
 class PartlyTied(_Net):
@@ -448,20 +462,21 @@ SMALL: list[tuple[Callable[[], nn.Module], set[str], set[str]]] = [
     (_Net, {"a", "b"}, {"head"}),
     (Sigmoids, {"a", "b"}, {"head"}),
     (Concatenation, {"a", "b"}, {"head"}),
-    (PartlyTied, {"a"}, {"b", "c", "d", "head"}),
+    (ConcatenationWithTheInput, {"a"}, {"b", "head"}),
+    (PartlyTied, {"a"}, {"b", "head"}),
     (Chunks, {"a"}, {"b", "head"}),
     (Shuffle, {"a"}, {"b", "head"}),
     (GroupedPair, {"a", "b", "c"}, {"head"}),
     (Upwards, {"a", "b", "up"}, {"head"}),
-    (ChannelPadding, {"b"}, {"a", "c", "head"}),
+    (ChannelPadding, {"b"}, {"a", "head"}),
     (Flattened, {"a", "b", "wide"}, {"head"}),
     (FlattenedToANumber, {"a", "wide"}, {"b", "head"}),
     (Tokens, {"a", "b", "mix", "out"}, {"head"}),
-    (SpatialAttention, {"a", "b"}, {"where", "head"}),
+    (SpatialAttention, {"a"}, {"b", "head"}),
     (ChannelAttention, {"a", "b", "squeeze"}, {"head"}),
     (Scaled, {"a"}, {"b", "head"}),
     (LayerNormed, {"a"}, {"b", "head"}),
-    (CalledTwice, set(), {"a", "b", "head"}),
+    (CalledTwice, set(), {"a", "head"}),
     (SharedWeights, {"d"}, {"a", "b", "c", "head"}),
 ]
 

@@ -104,14 +104,18 @@ def _claimed(network: nn.Module, dependents: Sequence[Dependents]) -> Ties:
                 what = "a parameter" if item.module is None else f"'{item.module}'"
                 ties.stops.append((everything, f"torch-pruning ties it to {what}"))
                 continue
+            inside = item.channels < size
+            if not inside.all():
+                ties.stops.append((everything, f"torch-pruning takes '{item.module}' for wider"))
             if any(uses[id(p)] > 1 for p in module.parameters(recurse=False)):
                 ties.stops.append((everything, f"'{item.module}' shares its weights"))
             claim = ties.sides.setdefault(
                 Side(str(item.module), item.side), np.full(size, FIXED, dtype=np.int64)
             )
-            new, old = start + item.roots, claim[item.channels]
+            channels, new = item.channels[inside], start + item.roots[inside]
+            old = claim[channels]
             ties.pairs.append((new[old != FIXED], old[old != FIXED]))
-            claim[item.channels] = np.where(old == FIXED, new, old)
+            claim[channels] = np.where(old == FIXED, new, old)
     return ties
 
 

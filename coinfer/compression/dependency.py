@@ -106,7 +106,8 @@ def all_dependents(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[Depe
                     np.array(roots, dtype=np.int64),
                 )
             )
-        found.append(Dependents(names[id(root)], len(group[0].idxs), tuple(items)))
+        channels = graph.get_pruner_of_module(root).get_out_channels(root)
+        found.append(Dependents(names[id(root)], channels, tuple(items)))
     return tuple(found)
 
 

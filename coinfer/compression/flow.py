@@ -275,7 +275,7 @@ class _Step:
             elif size > 1:
                 return self._stopped("meets channels that cannot be removed")
             elif channels is not None:
-                self.ties.stops.append((channels.atoms, f"'{self.layer.name}' repeats it"))
+                self.ties.stops.append((channels.atoms, f"'{self.layer.name}' repeats it for all"))
         return Wire(shape, Channels(len(shape) + axis, lead))
 
     def _is_number(self, node: fx.Node) -> bool:

@@ -1,0 +1,100 @@
+"""Rows for the tests of the store: arbitrary ones, and plain ones by number."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from hypothesis import strategies as st
+
+from benchmarks.cells import LATENCY_PARTS, Cell, Result
+from benchmarks.rows import Row
+
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+REAL = st.floats(allow_nan=False)
+# Lone surrogates are not text: the store refuses them in names (tested by itself).
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=5,
+)
+
+CELLS = st.builds(
+    Cell,
+    model=TEXT,
+    method=TEXT,
+    device=TEXT,
+    server=TEXT,
+    link=TEXT,
+    snr_db=st.none() | REAL,
+    seed=WHOLE,
+    convention=TEXT,
+    max_accuracy_loss=REAL,
+)
+
+RESULTS = st.builds(
+    Result,
+    status=st.sampled_from(["ok", "infeasible", "skipped", "failed"]),
+    reason=TEXT,
+    plan=st.none() | st.dictionaries(TEXT, _JSON, max_size=3),
+    plan_hash=st.none() | TEXT,
+    latency=st.dictionaries(TEXT, REAL, max_size=3)
+    | st.fixed_dictionaries(dict.fromkeys((*LATENCY_PARTS, "total_s"), REAL)),
+    uplink_bits=st.none() | REAL,
+    rate_bps=st.none() | REAL,
+    device_flops=st.none() | WHOLE,
+    server_flops=st.none() | WHOLE,
+    encode_flops=st.none() | WHOLE,
+    decode_flops=st.none() | WHOLE,
+    energy_j=st.none() | REAL,
+    accuracy=st.none() | REAL,
+    accuracy_loss=st.none() | REAL,
+    predicted_accuracy=st.none() | REAL,
+    predicted_latency_s=st.none() | REAL,
+    evaluations=WHOLE,
+    evidence=st.dictionaries(TEXT, TEXT, max_size=3),
+    ledger=st.lists(st.tuples(TEXT, WHOLE, REAL), max_size=2).map(tuple),
+    assumptions=st.lists(TEXT, max_size=2).map(tuple),
+)
+
+ROWS = st.builds(
+    Row,
+    cell=CELLS,
+    result=RESULTS,
+    inputs=st.dictionaries(TEXT, TEXT, max_size=3),
+    seconds=REAL,
+    host=TEXT,
+    finished_at=TEXT,
+    traceback=TEXT,
+)
+
+
+def row(number: int = 0, status: Any = "ok", **changes: Any) -> Row:
+    """A plain row: `number` is its seed; `changes` are fields of the result, `inputs` or `cell`."""
+    inputs = changes.pop("inputs", {"method": "m1", "link": f"l{number % 3}"})
+    cell = changes.pop("cell", None) or Cell(
+        "alexnet", "neurosurgeon", "pi", "p100", "3g", snr_db=None, seed=number
+    )
+    plan = {"model": "alexnet", "cut": {"index": 3, "after": "features.2"}, "keep": []}
+    known: dict[str, Any] = {
+        "plan": plan,
+        "plan_hash": "p",
+        "latency": {"device_s": 0.1 * number, "uplink_s": math.inf, "total_s": math.inf},
+        "uplink_bits": 1e6 / 3,
+        "device_flops": 10**9 + number,
+        "evidence": {"latency": "analytic"},
+        "ledger": (("search", 22, 0.5),),
+        "assumptions": ("1 MHz", "näher"),
+    }
+    if status != "ok":
+        known = {"reason": f"why {number}"}
+    result = Result(status, **{**known, **changes})
+    return Row(cell, result, inputs, 0.25, "host", "2024-05-01T12:00:00Z", "Traceback ...")
+
+
+def run_fields(one: Row | None) -> tuple[Any, ...]:
+    """The run columns, which do not count when rows are compared."""
+    assert one is not None
+    return one.seconds, one.host, one.finished_at, one.traceback

@@ -1,0 +1,415 @@
+"""Exports say exactly what the store holds; what was exported can be merged back."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import tempfile
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from benchmarks.export import FORMATS, LATENCIES, PLAN_FIELDS, atomic_file, columns, export
+from benchmarks.merge import merge
+from benchmarks.rows import Row
+from benchmarks.store import Store
+from benchmarks.store_rows import RUN_COLUMNS
+from coinfer.cli import run
+from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.plan import Plan
+from tests.stores import ROWS, row, run_fields
+
+SOME = [
+    row(0),
+    row(1, "infeasible"),
+    row(2, "failed"),
+    row(3, latency={"total_s": 1 / 3, "uplink_s": 0.25}, evidence={"accuracy": "measured"}),
+    row(4, plan=None, latency={}, reason='a "quoted", text\nof two lines'),
+]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return make(tmp_path / "results.sqlite", SOME)
+
+
+def make(path: Path, rows: list[Row], chunk: int = 100) -> Path:
+    with Store.open(path) as store:
+        run_id = store.begin_run({"command_line": ["made", path.name]})
+        for start in range(0, len(rows), chunk):
+            store.put(rows[start : start + chunk], run_id)
+        store.end_run(run_id)
+    return path
+
+
+def exported(path: Path, format: str, **options: Any) -> bytes:
+    stream = io.BytesIO()
+    with Store.open(path, readonly=True) as store:
+        export(store, format, stream, **options)
+    return stream.getvalue()
+
+
+def content(path: Path) -> tuple[Any, ...]:
+    """All that a store holds: rows with run columns, inputs, runs."""
+    with Store.open(path, readonly=True) as store:
+        return list(store.records()), store.runs()
+
+
+def table(path: Path, **options: Any) -> list[dict[str, str]]:
+    text = exported(path, "csv", **options).decode()
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+# CSV and Parquet.
+
+
+def test_plan_columns_are_the_fields_of_a_plan() -> None:
+    assert {*PLAN_FIELDS, "cut"} == {f.name for f in fields(Plan)}
+
+
+@given(rows=st.lists(ROWS, max_size=4, unique_by=lambda one: one.key))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+def test_csv_holds_every_number_exactly(rows: list[Row]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = make(Path(folder) / "s.sqlite", rows)
+        by_key = {one.key: one for one in rows}
+        lines = table(path)
+        assert {line["key"] for line in lines} == set(by_key)
+        for line in lines:
+            one = by_key[line["key"]]
+            for name in ("uplink_bits", "rate_bps", "energy_j", "accuracy", "predicted_latency_s"):
+                value = getattr(one.result, name)
+                assert line[name] == ("" if value is None else repr(value + 0.0))
+            for name in ("device_flops", "server_flops", "total_flops", "evaluations"):
+                value = getattr(one.result, name)
+                assert line[name] == ("" if value is None else str(value))
+            for name in LATENCIES:
+                seconds = one.result.latency.get(name)
+                text = line[f"latency_{name}"]
+                assert text == "" if seconds is None else float(text) == seconds
+            for name, value in one.result.evidence.items():
+                assert line[f"evidence_{name}"] == value
+            assert line["model"] == one.cell.model
+            assert line["reason"] == one.result.reason
+
+
+def test_csv_columns(path: Path) -> None:
+    first, infeasible, failed, third, last = table(path)
+    assert first["plan_cut_index"] == "3"
+    assert first["plan_cut_after"] == "features.2"
+    assert first["latency_total_s"] == "inf"
+    assert first["snr_db"] == ""
+    assert first["evidence_latency"] == "analytic"
+    assert first["evidence_accuracy"] == ""
+    assert json.loads(first["ledger"]) == [["search", 22, 0.5]]
+    assert json.loads(first["assumptions"]) == ["1 MHz", "näher"]
+    assert third["evidence_accuracy"] == "measured"
+    assert third["latency_total_s"] == repr(1 / 3)
+    assert (infeasible["status"], infeasible["reason"]) == ("infeasible", "why 1")
+    assert failed["plan_cut_index"] == ""
+    assert last["reason"] == 'a "quoted", text\nof two lines'
+    assert not set(first) & set(RUN_COLUMNS)
+    (ran, *_) = table(path, run_columns=True)
+    assert (ran["seconds"], ran["host"], ran["retries"]) == ("0.25", "host", "0")
+    assert ran["finished_at"] == "2024-05-01T12:00:00Z"
+
+
+def test_parquet_holds_what_csv_holds_with_types(path: Path, tmp_path: Path) -> None:
+    pq = pytest.importorskip("pyarrow.parquet")
+    for options in ({}, {"run_columns": True}):
+        out = tmp_path / "r.parquet"
+        out.write_bytes(exported(path, "parquet", **options))
+        found = pq.read_table(out)
+        lines = table(path, **options)
+        assert found.column_names == list(lines[0])
+        for line, record in zip(lines, found.to_pylist(), strict=True):
+            assert line == {name: "" if v is None else str(v) for name, v in record.items()}
+        types = {field.name: str(field.type) for field in found.schema}
+        # A column without a single value has its type all the same.
+        assert types["snr_db"] == types["energy_j"] == types["latency_encode_s"] == "double"
+        assert types["server_flops"] == types["total_flops"] == types["seed"] == "int64"
+        assert types["plan_keep"] == types["key"] == "string"
+
+
+def test_an_empty_store_exports_to_a_header(tmp_path: Path) -> None:
+    path = make(tmp_path / "s.sqlite", [])
+    assert exported(path, "csv").decode().startswith("key,model,method,device,server,link,snr_db,")
+    assert json.loads(exported(path, "json"))["rows"] == []
+    pq = pytest.importorskip("pyarrow.parquet")
+    assert pq.read_table(io.BytesIO(exported(path, "parquet"))).num_rows == 0
+
+
+@given(order=st.permutations(SOME), chunk=st.integers(1, 5))
+@settings(max_examples=8)
+def test_equal_results_give_equal_bytes(order: list[Row], chunk: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        one = make(Path(folder) / "one.sqlite", SOME)
+        other = [replace(r, seconds=9.0, host="elsewhere", traceback="") for r in order]
+        two = make(Path(folder) / "two.sqlite", other, chunk)
+        for format in FORMATS:
+            assert exported(one, format) == exported(two, format)
+            assert exported(one, format, run_columns=True) != exported(
+                two, format, run_columns=True
+            )
+
+
+def test_filters_narrow_an_export(path: Path) -> None:
+    data = json.loads(exported(path, "json", filters={"status": "ok"}, run_columns=True))
+    assert [one["cell"]["seed"] for one in data["rows"]] == [0, 3, 4]
+
+
+def test_json_is_strict_json_with_a_row_a_line(path: Path) -> None:
+    def refuse(name: str) -> None:
+        raise AssertionError(f"{name} is not JSON")
+
+    text = exported(path, "json").decode()
+    data = json.loads(text, parse_constant=refuse)
+    assert data["rows"][0]["result"]["latency"]["total_s"] == "inf"
+    lines = [line for line in text.splitlines() if line.startswith('{"cell"')]
+    assert [json.loads(line.rstrip(",")) for line in lines] == data["rows"]
+
+
+# Files.
+
+
+def test_a_file_is_there_whole_or_as_it_was(path: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.csv"
+    with Store.open(path, readonly=True) as store:
+        assert export(store, "csv", out) == 5
+    whole = out.read_bytes()
+    assert whole == exported(path, "csv")
+    with pytest.raises(ZeroDivisionError), atomic_file(out) as stream:
+        stream.write(b"half" + bytes(1 // len(stream.name[:0])))  # type: ignore[arg-type]
+    assert out.read_bytes() == whole
+    with pytest.raises(CoinferError, match="cannot write"), atomic_file(out) as stream:
+        stream.write(b"half")
+        raise OSError(28, "No space left on device")
+    assert out.read_bytes() == whole
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["r.csv", "results.sqlite"]
+    with Store.open(path, readonly=True) as store:
+        with pytest.raises(CoinferError, match="No such file"):
+            export(store, "csv", tmp_path / "missing" / "r.csv")
+        with pytest.raises(UnknownNameError, match="parquet"):
+            export(store, "parkett", out)
+
+
+# Merging.
+
+
+@given(rows=st.lists(ROWS, max_size=4, unique_by=lambda one: one.key))
+@settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow])
+def test_a_json_export_merges_into_an_equal_store(rows: list[Row]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = make(Path(folder) / "s.sqlite", rows)
+        for run_columns in (True, False):
+            out = Path(folder) / f"{run_columns}.json"
+            out.write_bytes(exported(path, "json", run_columns=run_columns))
+            target = Path(folder) / f"{run_columns}.sqlite"
+            assert merge(target, [out]).added == len(rows)
+            assert exported(target, "json") == exported(path, "json")
+            with Store.open(target) as store:
+                assert {one.key: one for one in store.rows()} == {one.key: one for one in rows}
+        with Store.open(Path(folder) / "True.sqlite") as store:
+            for one in rows:
+                assert run_fields(store.get(one.key)) == run_fields(one)
+
+
+def test_a_merged_store_is_equal_with_runs_and_retries(path: Path, tmp_path: Path) -> None:
+    with Store.open(path) as store:
+        store.put([row(2, "failed", reason="again")], store.begin_run({"seed": 1}))
+    as_json = tmp_path / "all.json"
+    as_json.write_bytes(exported(path, "json", run_columns=True))
+    for source in (path, as_json):
+        target = tmp_path / f"from {source.name}.sqlite"
+        merge(target, [source])
+        assert content(target) == content(path)
+        before = target.read_bytes()
+        assert merge(target, [path, as_json]).known == 10
+        assert content(target) == content(path)
+        assert before == target.read_bytes(), "nothing new, nothing written"
+    assert not list(tmp_path.glob(".*"))
+
+
+@given(
+    parts=st.lists(
+        st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["ok", "failed"])), max_size=4),
+        min_size=1,
+        max_size=3,
+    )
+)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+def test_merging_is_a_union_in_which_failures_give_way(parts: list[list[tuple[int, str]]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = [
+            make(Path(folder) / f"{n}.sqlite", [row(seed, status) for seed, status in part])
+            for n, part in enumerate(parts)
+        ]
+        target, backwards = Path(folder) / "target", Path(folder) / "backwards"
+        merge(target, files)
+        merge(backwards, files[::-1])
+        done = {seed for part in parts for seed, status in part if status == "ok"}
+        failed = {seed for part in parts for seed, status in part} - done
+        with Store.open(target) as store:
+            assert [one.cell.seed for one in store.rows(status="ok")] == sorted(done)
+            assert [one.cell.seed for one in store.rows(status="failed")] == sorted(failed)
+            assert store.damage() == []
+        assert exported(target, "json") == exported(backwards, "json")
+
+
+def test_the_first_of_two_failures_stays(tmp_path: Path) -> None:
+    target = make(tmp_path / "t", [row(0, "failed", reason="ours")])
+    other = make(tmp_path / "o", [row(0, "failed", reason="theirs"), row(1, "skipped")])
+    assert merge(target, [other]).added == 1
+    with Store.open(target) as store:
+        assert [one.result.reason for one in store.rows()] == ["ours", "why 1"]
+
+
+def test_different_results_under_one_key_merge_nothing(tmp_path: Path) -> None:
+    one = make(tmp_path / "one", [row(0), row(1)])
+    two = make(tmp_path / "two", [row(5), row(1, device_flops=7)])
+    before = one.read_bytes()
+    for target, sources in ((one, [two]), (tmp_path / "new", [one, two])):
+        with pytest.raises(CoinferError) as error:
+            merge(target, sources)
+        message = str(error.value)
+        assert "\n" not in message
+        assert row(1).key in message
+        assert "device_flops is 1000000001, in" in message
+        assert "nothing was merged" in message
+    assert one.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["one", "two"]
+
+
+def test_one_file_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    data = json.loads(exported(make(tmp_path / "s", [row(0)]), "json"))
+    other = json.loads(json.dumps(data["rows"][0]))
+    other["result"]["accuracy"] = 0.25
+    data["rows"].append(other)
+    file = tmp_path / "two.json"
+    file.write_text(json.dumps(data))
+    with pytest.raises(CoinferError, match="accuracy"):
+        merge(tmp_path / "target", [file])
+
+
+def test_many_conflicts_are_counted(tmp_path: Path) -> None:
+    one = make(tmp_path / "one", [row(n) for n in range(10)])
+    two = make(tmp_path / "two", [row(n, accuracy=0.5) for n in range(10)])
+    with pytest.raises(CoinferError, match=r"10 keys have different results.*and 7 more"):
+        merge(one, [two])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d["rows"][0]["cell"].update(seed=9), "edited by hand"),
+        (lambda d: d["rows"][0]["result"].update(accuracy="high"), "accuracy"),
+        (lambda d: d["rows"][0]["result"].update(accuracy="nan"), "NaN"),
+        (lambda d: d["rows"][0]["result"].update(surprise=1), "surprise"),
+        (lambda d: d["rows"][0].pop("inputs"), "'inputs' is missing"),
+        (lambda d: d["rows"][0]["run"].update(run_id="x"), "run x"),
+        (lambda d: d["rows"].append(3), "row 2"),
+        (lambda d: d.update(version=99), "version 99"),
+        (lambda d: d.update(format="x"), "format"),
+        (lambda d: d.pop("rows"), "'rows' is missing"),
+    ],
+)
+def test_a_json_file_that_is_not_right(change: Any, said: str, tmp_path: Path) -> None:
+    data = json.loads(exported(make(tmp_path / "s", [row(0)]), "json", run_columns=True))
+    change(data)
+    file = tmp_path / "bad.json"
+    file.write_text(json.dumps(data))
+    target = make(tmp_path / "t", [row(8)])
+    before = content(target)
+    with pytest.raises(CoinferError) as error:
+        merge(target, [file])
+    assert "\n" not in str(error.value)
+    assert "bad.json" in str(error.value)
+    assert said in str(error.value)
+    assert content(target) == before
+
+
+def test_files_that_cannot_be_merged(path: Path, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no rows here")
+    for source in (tmp_path / "missing", text, tmp_path, path):
+        with pytest.raises(CoinferError, match="cannot merge"):
+            merge(path, [source])
+    with pytest.raises(CoinferError, match="cannot merge"):
+        merge(tmp_path / "new", [text])
+    assert not (tmp_path / "new").exists()
+
+
+# The commands.
+
+
+def test_export_command(path: Path, tmp_path: Path, capfdbinary: Any) -> None:
+    for format in FORMATS:
+        assert run(["export", "--store", str(path), "--format", format]) == 0
+        assert capfdbinary.readouterr().out == exported(path, format)
+        out = tmp_path / f"out.{format}"
+        assert run(["export", "--store", str(path), "--format", format, "-o", str(out)]) == 0
+        assert capfdbinary.readouterr() == (b"", f"5 rows to {out}\n".encode())
+        assert out.read_bytes() == exported(path, format)
+    line = ["export", "--store", str(path), "--format", "csv", "--with-run-columns"]
+    assert run(line) == 0
+    assert capfdbinary.readouterr().out == exported(path, "csv", run_columns=True)
+
+
+def test_merge_command(path: Path, tmp_path: Path, capsys: Any) -> None:
+    target = tmp_path / "all.sqlite"
+    assert run(["merge", str(target), str(path)]) == 0
+    assert "5 rows added, 0 failures replaced, 0 were there" in capsys.readouterr().out
+    clash = make(tmp_path / "clash", [row(0, accuracy=0.1)])
+    assert run(["merge", str(target), str(clash)]) == 2
+    assert row(0).key in capsys.readouterr().err
+
+
+def test_store_info_command(path: Path, tmp_path: Path, capsys: Any) -> None:
+    assert run(["store-info", "--store", str(path), "--check"]) == 0
+    said = capsys.readouterr().out
+    for part in ("rows: 5", "ok: 3", "failed: 1", "runs: 1", "made results.sqlite", "sound"):
+        assert part in said
+    data = bytearray(path.read_bytes())
+    # A page in the middle goes: the file opens, and the check finds it.
+    with Store.open(path) as store:
+        (page,) = store.query("SELECT rootpage FROM sqlite_master WHERE name = 'rows_by_cell'")
+    data[(page[0] - 1) * 4096 : page[0] * 4096] = bytes(4096)
+    damaged = tmp_path / "damaged"
+    damaged.write_bytes(data)
+    assert run(["store-info", "--store", str(damaged), "--check"]) in (1, 2)
+    captured = capsys.readouterr()
+    assert "damaged" in captured.out + captured.err
+
+
+@pytest.mark.parametrize("command", ["export", "store-info", "explain-miss", "merge"])
+def test_a_store_that_is_none_ends_in_one_line_and_2(
+    command: str, tmp_path: Path, capsys: Any
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no store" * 500)
+    more = {
+        "export": ["--store", str(text), "--format", "csv"],
+        "merge": [str(tmp_path / "new"), str(text)],
+        "explain-miss": ["--store", str(text), "demo"],
+        "store-info": ["--store", str(text)],
+    }
+    assert run([command, *more[command]]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "notes.txt" in said
+
+
+def test_infinite_latencies_survive_everything(tmp_path: Path) -> None:
+    path = make(tmp_path / "s", [row(0)])
+    file = tmp_path / "s.json"
+    file.write_bytes(exported(path, "json"))
+    merge(tmp_path / "t", [file])
+    with Store.open(tmp_path / "t") as store:
+        assert next(store.rows()).result.latency["total_s"] == math.inf
+        assert "latency_total_s" in columns(store)
