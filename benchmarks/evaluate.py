@@ -11,7 +11,6 @@ import math
 import socket
 import sys
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -147,13 +146,12 @@ def cell_inputs(cell: Cell, prepared_inputs: dict[str, str], catalog: Catalog) -
     }
 
 
-def evaluate(prepared: Prepared, cell: Cell, guard: Callable[[], None] = lambda: None) -> Row:
+def evaluate(prepared: Prepared, cell: Cell) -> Row:
     """Answer one cell.
 
     Args:
         prepared: of the cell's group.
         cell: in canonical form.
-        guard: called once the method has answered (a runner stops its time limit there).
 
     Returns:
         The row; a method that fails or times out gives a failed row with its reason.
@@ -161,7 +159,7 @@ def evaluate(prepared: Prepared, cell: Cell, guard: Callable[[], None] = lambda:
     started = perf_counter()
     failure = prepared.failure
     try:
-        result = Result("failed", reason=failure[0]) if failure else _result(prepared, cell, guard)
+        result = Result("failed", reason=failure[0]) if failure else _result(prepared, cell)
     except Exception as error:
         failure = _failure(error)
         result = Result("failed", reason=failure[0])
@@ -182,7 +180,7 @@ def allowed_cuts(method: Method, task: Task, rules: Convention) -> tuple[Cut, ..
     return tuple(cut for cut in task.graph.cuts if cut.kind in kinds)
 
 
-def _result(prepared: Prepared, cell: Cell, guard: Callable[[], None]) -> Result:
+def _result(prepared: Prepared, cell: Cell) -> Result:
     if prepared.skip:
         return Result("skipped", reason=prepared.skip)
     method, task = prepared.method, prepared.task
@@ -194,7 +192,6 @@ def _result(prepared: Prepared, cell: Cell, guard: Callable[[], None]) -> Result
     context = _context(task, scenario.convention, cuts, method, cell)
     assert prepared.library is not None
     selection = method.select(prepared.library, scenario, context)
-    guard()
     ledger = _add_ledgers(prepared.build_ledger, _ledger(context.ledger))
     if selection.plan is None:
         return Result(
@@ -216,7 +213,10 @@ def _price(selection: Selection, task: Task, scenario: Scenario, parts: Parts) -
     parts_s = {name: float(getattr(time, name)) for name in LATENCY_PARTS}
     total_s = float(time.total_s)
     _check_accounts(parts_s, total_s)
-    evidence = {"latency": "analytic", "uplink_bits": uplink_evidence(plan, task, parts)}
+    evidence: dict[str, str] = {
+        "latency": "analytic",
+        "uplink_bits": uplink_evidence(plan, task, parts),
+    }
     accuracy = loss = None
     if plan.unchanged:
         # The network computes what the unpruned one does, and every coder here is lossless.

@@ -13,7 +13,7 @@ from click.shell_completion import CompletionItem
 from coinfer.refs import split_refs
 
 
-class Name(click.ParamType):
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic only in newer clicks
     """A name of some registry, possibly with `[option=value]`; checked where it is used."""
 
     def __init__(self, kind: str, known: Callable[[], Iterable[str]]) -> None:

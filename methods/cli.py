@@ -49,7 +49,7 @@ def list_methods(method_files: tuple[str, ...], as_json: bool) -> None:
     else:
         width = max(len(name) for name in methods.classes)
         for name in sorted(methods.classes):
-            card = methods.card(name)
-            click.echo(f"{name:<{width}}  {card.idea}  [{methods.origins[name]}]")
+            idea = methods.card(name).idea
+            click.echo(f"{name:<{width}}  {idea}  [{methods.origins[name]}]")
     for plugin in methods.broken:
         click.echo(f"does not load: {plugin.name} ({plugin.origin}): {plugin.error}", err=True)

@@ -246,7 +246,7 @@ def _no_network() -> Iterator[None]:
         raise AssertionError("the method opens a network connection")
 
     connect = socket.socket.connect
-    socket.socket.connect = refuse  # type: ignore[assignment, method-assign]
+    socket.socket.connect = refuse  # type: ignore[method-assign]
     try:
         yield
     finally:
