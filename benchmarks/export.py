@@ -12,7 +12,7 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -186,16 +186,22 @@ def _flat_rows(store: Store, filters: dict[str, Any]) -> Iterator[dict[str, Any]
 
 def _write_csv(store: Store, out: IO[bytes], run_columns: bool, filters: dict[str, Any]) -> int:
     names = columns(store, run_columns)
+    line = io.StringIO(newline="")
+    # With its own line end the writer quotes both kinds of line break in a field; what is written
+    # ends in a plain newline.
+    writer = csv.writer(line, lineterminator="\r\n")
+
+    def write(fields: Iterable[Any]) -> None:
+        writer.writerow(fields)
+        out.write(f"{line.getvalue()[:-2]}\n".encode())
+        line.seek(0)
+        line.truncate()
+
+    write(names)
     count = 0
-    text = io.TextIOWrapper(out, encoding="utf-8", newline="", write_through=False)
-    try:
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(names)
-        for row in _flat_rows(store, filters):
-            writer.writerow([row.get(name) for name in names])
-            count += 1
-    finally:
-        text.detach()
+    for row in _flat_rows(store, filters):
+        write(row.get(name) for name in names)
+        count += 1
     return count
 
 

@@ -136,19 +136,19 @@ def _open_file(path: Path, mode: str) -> sqlite3.Connection:
 def _open_readonly(path: Path) -> sqlite3.Connection:
     """Open for reading only, also in a folder where nothing can be written.
 
-    Reading a WAL file takes a lock file beside it. Where that cannot be made, nobody can be
-    writing either, and without a log left to read the file can be read as it stands.
+    Reading a WAL file takes a lock file beside it, so it is opened as for writing (which also
+    clears the lock file away in the end) and told to refuse writing. Where no file can be made,
+    and no log is left to read, the file can be read as it stands.
     """
-    connection = _open_file(path, "ro")
+    connection = _open_file(path, "rw")
     try:
+        connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         connection.close()
         log = path.with_name(path.name + "-wal")
-        if error.sqlite_errorcode & 0xFF not in (
-            sqlite3.SQLITE_CANTOPEN,
-            sqlite3.SQLITE_READONLY,
-        ) or (log.exists() and log.stat().st_size):
+        denied = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+        if error.sqlite_errorcode & 0xFF not in denied or (log.exists() and log.stat().st_size):
             raise
         return _open_file(path, "ro&immutable=1")
     except sqlite3.Error:

@@ -215,3 +215,7 @@ class Selection:
                 f"Selection.status is '{self.status}' with plan "
                 f"{'None' if self.plan is None else 'given'}; 'infeasible' goes with no plan"
             )
+        for name in ("predicted_accuracy", "predicted_latency_s"):
+            value = getattr(self, name)
+            if value is not None and isnan(value):
+                raise CoinferError(f"Selection.{name} is NaN; allowed is a number or None")

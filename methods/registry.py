@@ -51,12 +51,15 @@ class Methods:
         cls = self.classes.get(parsed.name)
         if cls is None:
             raise UnknownNameError("method", parsed.name, self.classes)
-        options = [f.name for f in dataclasses.fields(cls)]
-        for name in parsed.arguments:
-            if name not in options:
-                raise UnknownNameError(f"option of method '{parsed.name}'", name, options)
+        types = {f.name: f.type for f in dataclasses.fields(cls)}
+        arguments = parsed.arguments
+        for name, value in arguments.items():
+            if name not in types:
+                raise UnknownNameError(f"option of method '{parsed.name}'", name, types)
+            if types[name] in (float, "float") and type(value) is int:
+                arguments[name] = float(value)  # 2 and 2.0 are one option, and so one key
         try:
-            return cls(**parsed.arguments)
+            return cls(**arguments)
         except (TypeError, ValueError) as error:
             raise CoinferError(f"method '{parsed}': {error}") from None
 

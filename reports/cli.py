@@ -35,11 +35,9 @@ def report(store: Path, out: Path) -> None:
     """
     from benchmarks.store import Store
     from reports.page import write_report
-    from reproduce.collect import NETWORKS_FILE, newest
-    from reproduce.networks import load_networks
+    from reproduce.collect import newest
 
     with Store.open(store, create=False, readonly=True) as opened:
         rows, runs = newest(opened.rows()), opened.runs()
-    networks = load_networks(store.parent / NETWORKS_FILE)
-    for path in write_report(rows, runs, networks, out):
+    for path in write_report(rows, runs, out):
         click.echo(str(path))

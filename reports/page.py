@@ -18,10 +18,11 @@ from benchmarks.rows import Row
 from coinfer import __version__
 from coinfer.errors import CoinferError
 from reproduce.claims import papers
+from reproduce.collect import networks_needed
 from reproduce.facts import Facts, cases
 from reproduce.figures import Figure, figures
 from reproduce.findings import Found, answer_all
-from reproduce.networks import Network
+from reproduce.networks import networks
 from reproduce.present import as_data, excluded_name, statement_text, verdict_counts
 from reproduce.scorecard import LABELS, VERDICTS, Judged, judge_all, number_text, used_name
 
@@ -56,15 +57,12 @@ class Drawn:
     files: tuple[str, ...]
 
 
-def write_report(
-    rows: Sequence[Row], runs: Sequence[Run], networks: dict[str, Network], folder: Path
-) -> list[Path]:
+def write_report(rows: Sequence[Row], runs: Sequence[Run], folder: Path) -> list[Path]:
     """Write the page and what it links to into a folder; return the files.
 
     Args:
         rows: one row per cell, in the order of the table.
         runs: the runs that computed them.
-        networks: traced networks, for claims about a network.
         folder: made when missing.
 
     Raises:
@@ -73,9 +71,10 @@ def write_report(
     if not rows:
         raise CoinferError("the store has no rows to report; `coinfer run` fills one")
     folder.mkdir(parents=True, exist_ok=True)
-    facts = Facts.of(rows, networks)
-    judged = [one for paper in papers().values() for one in judge_all(paper.claims, facts)]
-    found = [one for paper in papers().values() for one in answer_all(paper.findings, facts)]
+    claims = [claim for paper in papers().values() for claim in paper.claims]
+    findings = [finding for paper in papers().values() for finding in paper.findings]
+    facts = Facts.of(rows, networks(networks_needed(claims, findings)))
+    judged, found = judge_all(claims, facts), answer_all(findings, facts)
     drawn, files = [], []
     for figure in figures().values():
         if _has_rows(figure, facts):

@@ -64,6 +64,7 @@ def reproduce(name: str, out: Path | None, store: Path | None, jobs: int, quiet:
     from reproduce.facts import Facts
     from reproduce.figures import figure
     from reproduce.findings import answer_all
+    from reproduce.networks import networks
     from reproduce.scorecard import judge_all
 
     found = figure(name)
@@ -74,10 +75,8 @@ def reproduce(name: str, out: Path | None, store: Path | None, jobs: int, quiet:
         found.matrix, store_path, jobs=jobs, progress=Silent() if quiet else default_progress()
     )
     claims, findings = found.claims(), found.findings()
-    networks = collect.networks_beside(store_path, collect.networks_needed(claims, findings))
-    facts = Facts.of(rows, networks)
-    files = [store_path, collect.keep_networks(store_path, networks)]
-    files += found.write(facts, folder)
+    facts = Facts.of(rows, networks(collect.networks_needed(claims, findings)))
+    files = [store_path, *found.write(facts, folder)]
     judged, answers = judge_all(claims, facts), answer_all(findings, facts)
     files += _write_scorecard(folder, judged, answers, found.title)
     for line in summary.lines():

@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 from benchmarks.rows import Row
 from reproduce.claims import Claim, Finding
 from reproduce.facts import Facts
-from reproduce.networks import Network, load_networks, save_networks, trace_networks
+from reproduce.networks import networks
 
 if TYPE_CHECKING:
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
-
-NETWORKS_FILE = "networks.json"
 
 
 def compute(
@@ -77,20 +75,6 @@ def matrices_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> lis
     return list(dict.fromkeys(named))
 
 
-def networks_beside(store_path: Path, models: Sequence[str]) -> dict[str, Network]:
-    """Return traced networks: those kept beside the store, the others traced now (with torch)."""
-    known = load_networks(store_path.parent / NETWORKS_FILE)
-    missing = [model for model in models if model not in known]
-    return {**known, **(trace_networks(missing) if missing else {})}
-
-
-def keep_networks(store_path: Path, networks: dict[str, Network]) -> Path:
-    """Keep traced networks beside a store, so that reports need no torch; return the file."""
-    path = store_path.parent / NETWORKS_FILE
-    save_networks(path, networks)
-    return path
-
-
 def facts_by_computing(claims: Sequence[Claim], findings: Sequence[Finding]) -> Facts:
     """Compute everything the claims and findings need, in a store that is thrown away."""
     from tempfile import TemporaryDirectory
@@ -102,10 +86,9 @@ def facts_by_computing(claims: Sequence[Claim], findings: Sequence[Finding]) -> 
             for matrix in matrices_needed(claims, findings)
             for row in compute(matrix, store_path)[1]
         ]
-    return Facts.of(rows, trace_networks(networks_needed(claims, findings)))
+    return Facts.of(rows, networks(networks_needed(claims, findings)))
 
 
 def facts_of_store(path: Path, claims: Sequence[Claim], findings: Sequence[Finding]) -> Facts:
-    """Take the rows from a store; networks from beside it, or traced now."""
-    rows = stored_rows(path)
-    return Facts.of(rows, networks_beside(path, networks_needed(claims, findings)))
+    """Take the rows from a store."""
+    return Facts.of(stored_rows(path), networks(networks_needed(claims, findings)))

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from reproduce.style import RC, TWO_COLUMNS_IN, MethodStyle
 
@@ -69,11 +69,16 @@ def grouped_bars(
     not left blank.
     """
     from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     figure = Figure(figsize=(TWO_COLUMNS_IN, 2.85))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     values = [
-        height for panel in panels for heights in panel.heights for height in heights if height
+        height
+        for panel in panels
+        for heights in panel.heights
+        for height in heights
+        if _drawable(height)
     ]
     logarithmic = bool(values) and max(values) / min(values) > LOG_SPAN
     for axis, panel in zip(axes, panels, strict=True):
@@ -82,8 +87,10 @@ def grouped_bars(
     axes[0].set_ylabel(ylabel)
     if values:
         _scale(axes[0], min(values), max(values), logarithmic)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=len(series), handlelength=2.2)
+    else:
+        axes[0].set_yticks([])
+    keys = [Patch(label=style.label, **_fill(style)) for style in series]
+    figure.legend(handles=keys, loc="upper center", ncols=len(series), handlelength=2.2)
     figure.text(0.01, 0.012, footnote, fontsize=5.8, color="#404040", va="bottom", linespacing=1.4)
     figure.subplots_adjust(left=0.075, right=0.995, top=0.83, bottom=0.245, wspace=0.06)
     return figure
@@ -93,16 +100,12 @@ def _panel(axis: Axes, panel: Bars, series: Sequence[MethodStyle], logarithmic: 
     width = 0.84 / len(series)
     for i, (style, heights) in enumerate(zip(series, panel.heights, strict=True)):
         places = [group + (i - (len(series) - 1) / 2) * width for group in range(len(heights))]
-        drawn = [(x, height) for x, height in zip(places, heights, strict=True) if height]
+        drawn = [(x, h) for x, h in zip(places, heights, strict=True) if _drawable(h)]
         axis.bar(
             [x for x, _ in drawn],
             [height for _, height in drawn],
             width,
-            label=style.label,
-            color=style.colour,
-            hatch=style.hatch,
-            edgecolor="#202020",
-            linewidth=0.6,
+            **_fill(style),
         )
         for x, height in drawn:
             axis.annotate(
@@ -117,7 +120,7 @@ def _panel(axis: Axes, panel: Bars, series: Sequence[MethodStyle], logarithmic: 
                 bbox=_OVER_GRID,
             )
         for x, result in zip(places, heights, strict=True):
-            if not result:
+            if not _drawable(result):
                 axis.annotate(
                     "no result",
                     (x, 0),
@@ -136,6 +139,19 @@ def _panel(axis: Axes, panel: Bars, series: Sequence[MethodStyle], logarithmic: 
     axis.grid(visible=True, axis="y")
     if logarithmic:
         axis.set_yscale("log")
+
+
+def _drawable(height: float | None) -> TypeGuard[float]:
+    return height is not None and 0.0 < height < float("inf")
+
+
+def _fill(style: MethodStyle) -> dict[str, Any]:
+    return {
+        "facecolor": style.colour,
+        "hatch": style.hatch,
+        "edgecolor": "#202020",
+        "linewidth": 0.6,
+    }
 
 
 def _scale(axis: Axes, least: float, most: float, logarithmic: bool) -> None:

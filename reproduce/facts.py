@@ -39,9 +39,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Gap:
-    """Why a number cannot be had: no row, or a row without a latency."""
+    """Why a number cannot be had.
+
+    Attributes:
+        reason: one line.
+        absent: whether there is no row at all, so that computing the cell would help.
+    """
 
     reason: str
+    absent: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,7 +80,7 @@ class Facts:
         found = self.rows.get((case, method), ())
         name = f"{method} on {short(case.device)} over {short(case.link)}"
         if not found:
-            return Gap(f"no row for {name}")
+            return Gap(f"no row for {name}", absent=True)
         good = [row.result for row in found if row.result.status == "ok"]
         if not good:
             bad = found[0].result

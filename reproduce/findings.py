@@ -143,9 +143,7 @@ def input_width(facts: Facts) -> Answer:
     """Section I against Fig. 6: which width has an element of the input?"""
     alexnet = facts.networks.get("alexnet")
     if alexnet is None:
-        raise _MissingError(
-            "needs the traced network 'alexnet': `coinfer scorecard --paper Q` traces it"
-        )
+        raise _MissingError("the layer graph of 'alexnet' is not at hand")
     pool5, bits = "features.12", FLOAT32_BITS
     same = size_reduction(NetworkMeasure("", "alexnet", pool5, bits, bits), alexnet)
     byte = size_reduction(NetworkMeasure("", "alexnet", pool5, bits, 8), alexnet)
@@ -288,7 +286,7 @@ def _qho(device: str, link: str) -> Case:
 def _result(facts: Facts, case: Case, method: str) -> Result:
     found = facts.result(case, method)
     if isinstance(found, Gap):
-        raise _MissingError(f"{found.reason} (`coinfer scorecard` computes it)")
+        raise _MissingError(found.reason + " (`coinfer scorecard` computes it)" * found.absent)
     return found
 
 
@@ -318,9 +316,7 @@ def _best_interior_s(facts: Facts, case: Case) -> float:
 
     network = facts.networks.get(case.model)
     if network is None:
-        raise _MissingError(
-            f"needs the traced network '{case.model}': `coinfer scorecard --paper C` traces it"
-        )
+        raise _MissingError(f"the layer graph of '{case.model}' is not at hand")
     graph, presets = network.graph, built_in_presets()
     done = graph.device_flops("macs")
     work = Workload(done, done[-1] - done, graph.cut_elements * FLOAT32_BITS)

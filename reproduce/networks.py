@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from coinfer.plan import Source
-from coinfer.serial import canonical_json, from_data, to_data
 from reproduce.claims import NetworkMeasure
 
 
@@ -22,8 +19,8 @@ class Network:
     source: Source
 
 
-def trace_networks(models: Iterable[str]) -> dict[str, Network]:
-    """Trace models by name (imports torch).
+def networks(models: Iterable[str]) -> dict[str, Network]:
+    """Return networks by name; kept layer graphs are read, others are traced (with torch).
 
     Raises:
         CoinferError: when a model is unknown or cannot be traced.
@@ -32,29 +29,6 @@ def trace_networks(models: Iterable[str]) -> dict[str, Network]:
 
     tasks = {model: make_task(model) for model in models}
     return {model: Network(task.graph, task.source) for model, task in tasks.items()}
-
-
-def save_networks(path: Path, networks: Mapping[str, Network]) -> None:
-    """Write traced networks as JSON, so that a report can be made again without torch."""
-    data = {model: to_data(network) for model, network in networks.items()}
-    path.write_text(canonical_json(data) + "\n", encoding="utf-8")
-
-
-def load_networks(path: Path) -> dict[str, Network]:
-    """Read traced networks; none where there is no file.
-
-    Raises:
-        CoinferError: when the file is damaged.
-    """
-    if not path.exists():
-        return {}
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CoinferError(f"'{path}' is not JSON ({error}); delete it to trace again") from None
-    if not isinstance(data, dict):
-        raise CoinferError(f"'{path}' does not hold networks; delete it to trace again")
-    return {model: from_data(record, Network) for model, record in data.items()}
 
 
 def size_reduction(measure: NetworkMeasure, network: Network) -> float:

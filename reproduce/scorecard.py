@@ -136,14 +136,10 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
             for slow in claim.slow or ("",):
                 used = _pair(claim, facts, case, slow, fast)
                 if isinstance(used, Gap):
-                    return Gap(f"{used.reason} ({hint(claim)})")
+                    how = f" (`coinfer run {claim.matrix} --store FILE` computes it)"
+                    return Gap(used.reason + how * used.absent)
                 found.append(used)
     return found or Gap("every cell is excluded")
-
-
-def hint(claim: Claim) -> str:
-    """How a reader gets the rows that decide a claim."""
-    return f"`coinfer run {claim.matrix} --store FILE` computes it"
 
 
 def _network_number(claim: Claim, facts: Facts) -> list[Used] | Gap:
@@ -152,10 +148,7 @@ def _network_number(claim: Claim, facts: Facts) -> list[Used] | Gap:
         raise UnknownNameError("network measure", claim.network.measure, MEASURES)
     network = facts.networks.get(claim.network.model)
     if network is None:
-        return Gap(
-            f"needs the traced network '{claim.network.model}': "
-            f"`coinfer scorecard --paper {claim.paper}` traces it"
-        )
+        return Gap(f"the layer graph of '{claim.network.model}' is not at hand")
     measure = MEASURES[claim.network.measure]
     try:
         value = measure.compute(claim.network, network)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from methods.all_server import AllServer
 from methods.conformance import MethodContract
 from methods.exhaustive import Exhaustive
 from methods.neurosurgeon import Neurosurgeon
-from methods.registry import installed_methods
+from methods.registry import find_methods, installed_methods
 
 
 class TestAllLocal(MethodContract):
@@ -225,6 +226,24 @@ def test_a_small_budget_is_kept_and_said() -> None:
 def test_bad_refs_say_what_is_accepted(ref: str, words: str) -> None:
     with pytest.raises(CoinferError, match=words):
         installed_methods().make(ref)
+
+
+def test_a_whole_number_is_the_same_option_as_its_float(tmp_path: Path) -> None:
+    path = tmp_path / "stepping.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "from dataclasses import dataclass\n"
+        "from coinfer.method import Method, MethodCard\n"
+        "@dataclass(frozen=True)\n"
+        "class Stepping(Method):\n"
+        "    card = MethodCard(name='stepping', title='S', idea='i', reference='r')\n"
+        "    step: float = 0.1\n"
+        "    turns: int = 1\n"
+        "    def select(self, library, scenario, context): return None\n"
+    )
+    make = find_methods((str(path),)).make
+    refs = {str(make(f"stepping[step={step},turns=3]").ref) for step in ("2", "2.0", "2e0")}
+    assert refs == {"stepping[step=2.0,turns=3]"}
 
 
 def test_refs_leave_defaults_out_so_equal_methods_have_equal_names() -> None:
