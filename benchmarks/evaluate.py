@@ -7,6 +7,7 @@ network and the method's library, so sweeping scenarios builds nothing twice.
 
 from __future__ import annotations
 
+import json
 import math
 import socket
 import sys
@@ -29,7 +30,7 @@ from coinfer.hardware import Link, Processor
 from coinfer.method import Context, Ledger, Library, Method
 from coinfer.parts import Parts
 from coinfer.plan import Plan, Scenario, Selection, Task
-from coinfer.serial import content_hash, to_data
+from coinfer.serial import canonical_json, content_hash, to_data
 from coinfer.sources import closure_hash
 from coinfer.tasks import make_task
 
@@ -228,7 +229,8 @@ def _price(selection: Selection, task: Task, scenario: Scenario, parts: Parts) -
         evidence["energy"] = "analytic"
     return Result(
         "ok",
-        plan=to_data(plan),
+        # Through JSON once, so that a fresh row equals the same row read back from a store.
+        plan=json.loads(canonical_json(to_data(plan))),
         plan_hash=plan.hash,
         latency={**parts_s, "total_s": total_s},
         uplink_bits=float(work.uplink_bits),

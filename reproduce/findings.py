@@ -6,6 +6,7 @@ what the paper's own cost model gives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -287,6 +288,8 @@ def _result(facts: Facts, case: Case, method: str) -> Result:
     found = facts.result(case, method)
     if isinstance(found, Gap):
         raise _MissingError(found.reason + " (`coinfer scorecard` computes it)" * found.absent)
+    if not 0.0 < found.latency["total_s"] < math.inf:
+        raise _MissingError(f"{method} over {case.link} takes {found.latency['total_s']} s")
     return found
 
 

@@ -1,0 +1,171 @@
+"""The claims files: complete, valid, about cells that exist, and strict about their keys."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.catalog import Catalog
+from benchmarks.matrix import expand, load
+from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.models import models
+from reproduce.claims import PAPERS, Claim, paper, papers, parse_claims
+from reproduce.collect import matrices_needed, networks_needed
+from reproduce.facts import case_of, cases
+from reproduce.findings import COMPUTED
+from reproduce.networks import MEASURES
+from tests.latencies import claim
+
+# Every claim of the four papers, by the stem of its id.
+STEMS = [
+    *("Q-acc-alexnet", "Q-acc-regnet", "Q-i1", "Q-i2", "Q-i3", "Q-t4", "Q-f6a", "Q-f6b", "Q-f6c"),
+    *("Q-f7a", "Q-f7b", "Q-f8a", "Q-f8b", "Q-f9", "Q-f10", "Q-f11"),
+    *("T-codec", "T-f1", "T-f3", "T-f4", "T-f5a", "T-f5b"),
+    *("A-f2-comm", "A-f2-comp", "A-f2-pareto", "A-f3"),
+    *("C-head", "C-f3", "C-f4a", "C-f4b", "C-f5a", "C-f5b"),
+]
+
+CLAIMS = [claim for one in papers().values() for claim in one.claims]
+FINDINGS = [finding for one in papers().values() for finding in one.findings]
+BY_ID = {claim.id: claim for claim in CLAIMS}
+
+
+def test_every_claim_of_every_paper_is_there() -> None:
+    assert {claim.stem for claim in CLAIMS} == set(STEMS)
+
+
+def test_claims_of_a_stem_are_numbered_from_one_without_holes() -> None:
+    for stem in STEMS:
+        numbers = [int(claim.id.rpartition(".")[2]) for claim in CLAIMS if claim.stem == stem]
+        assert numbers == list(range(1, len(numbers) + 1)), stem
+
+
+def test_the_eight_ratios_of_figure_6_are_as_printed() -> None:
+    printed = [
+        BY_ID[i].theirs
+        for i in (
+            "Q-f6a.1", "Q-f6a.2", "Q-f6a.3", "Q-f6a.4", "Q-f6b.1", "Q-f6b.2", "Q-f6c.1", "Q-f6c.2",
+        )
+    ]  # fmt: skip
+    assert printed == [3.7, 2.0, 8.5, 9.7, 6.4, 1.2, 35, 13]
+    assert all(BY_ID[i].as_printed for i in ("Q-f6b.1", "Q-f6b.2"))
+    # As printed means over all links; the narrower readings leave 3G out, and say why.
+    assert len(cases(_where(BY_ID["Q-f6b.1"]), BY_ID["Q-f6b.1"].excluded)) == 4
+    for narrower in (BY_ID["Q-f6b.3"], BY_ID["Q-f6b.4"]):
+        assert not narrower.as_printed
+        left = cases(_where(narrower), narrower.excluded)
+        assert [case.link for case in left] == ["4g", "5g", "wifi"]
+
+
+def test_ratios_were_given_five_percent() -> None:
+    assert {claim.tolerance for claim in CLAIMS if claim.kind in ("ratio", "min", "max")} == {0.05}
+    assert {claim.tolerance for claim in CLAIMS if claim.kind in ("bound", "ordering")} == {0.0}
+
+
+@pytest.mark.parametrize("one", [c for c in CLAIMS if c.where], ids=lambda c: c.id)
+def test_the_cells_of_a_claim_are_in_its_matrix(one: Claim) -> None:
+    asked = {(case_of(cell), cell.method) for cell in expand(load(one.matrix), Catalog())}
+    wanted = {
+        (case, method)
+        for case in cases(_where(one), one.excluded)
+        for method in (*one.slow, *one.fast)
+    }
+    assert wanted
+    assert wanted <= asked
+
+
+def test_what_claims_and_findings_name_exists() -> None:
+    for matrix in matrices_needed(CLAIMS, FINDINGS):
+        load(matrix)
+    assert set(networks_needed(CLAIMS, FINDINGS)) <= set(models())
+    assert {c.network.measure for c in CLAIMS if c.network} <= set(MEASURES)
+    assert {f.compute for f in FINDINGS if f.compute} == set(COMPUTED)
+
+
+def test_excluded_cells_have_reasons() -> None:
+    assert all(out.reason for one in CLAIMS for out in one.excluded)
+
+
+def test_papers_by_letter() -> None:
+    assert [paper(letter).letter for letter in "QTAC"] == list(PAPERS)
+    with pytest.raises(UnknownNameError, match="unknown paper 'X'"):
+        paper("X")
+
+
+VALID = """
+paper = "Q"
+reference = "somebody"
+[[claim]]
+id = "Q-f6a.1"
+place = "Fig. 6"
+statement = "a is faster than b"
+kind = "ratio"
+theirs = 3.7
+matrix = "fig6"
+slow = ["b"]
+fast = ["a"]
+where = { model = ["m"], device = ["d"], server = ["s"], link = ["l"], convention = "c" }
+excluded = [{ link = "x", reason = "because" }]
+[[finding]]
+id = "Q-x1"
+place = "Fig. 6"
+says = "this"
+question = "that?"
+compute = "slow_partition"
+"""
+
+
+def test_a_valid_file_is_read() -> None:
+    (one,) = parse_claims(VALID, "ours.toml").claims
+    assert (one.id, one.theirs, one.unit, one.paper, one.stem) == (
+        "Q-f6a.1", 3.7, "x", "Q", "Q-f6a",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("theirs = 3.7", "thiers = 3.7", "unknown key 'thiers'; did you mean 'theirs'"),
+        ("reason =", "raeson =", "unknown key 'excluded.0.raeson'; did you mean 'reason'"),
+        ("device =", "devise =", "unknown key 'where.devise'; did you mean 'device'"),
+        ("says =", "sais =", "unknown key 'sais'; did you mean 'says'"),
+        ("[[claim]]", "[[claims]]", "unknown key 'claims'; did you mean 'claim'"),
+        ("[[claim]]", "[claim]", "written as tables"),
+        ('paper = "Q"', 'paper = "Z"', "paper is 'Z'; allowed: Q, T, A, C"),
+        ('paper = "Q"', 'paper = "T"', "'Q-f6a.1' is not of paper T"),
+        ('kind = "ratio"', 'kind = "rate"', "'kind' is 'rate'; allowed: 'ratio'"),
+        ('kind = "ratio"', 'kind = "bound"', "'bound' (at_least or at_most)"),
+        ('kind = "ratio"', 'kind = "ordering"', "'theirs' is for every kind but ordering"),
+        ("theirs = 3.7", 'theirs = "much"', "'theirs' is 'much'"),
+        ("theirs = 3.7", "", "'theirs' is for every kind but ordering"),
+        ('slow = ["b"]', 'slow = "b"', "'slow' is 'b'"),
+        ('slow = ["b"]', "", "'slow' is empty"),
+        ('link = ["l"]', 'link = ["l", "k"]', "a ratio is one number"),
+        ('link = ["l"]', "link = []", "'where' names no link"),
+        ('matrix = "fig6"', "", "'where' goes with 'fast' and 'matrix'"),
+        ('statement = "a is faster than b"', "", "'statement' is missing"),
+        ('reason = "because"', 'reason = " "', "every excluded cell needs one"),
+        ('{ link = "x", ', "{ ", "'excluded' names no cell"),
+        ('id = "Q-f6a.1"', 'id = "f6a"', "not of the form Q-f6a.1"),
+        ('id = "Q-x1"', 'id = "x1"', "not of the form Q-x1"),
+        ('id = "Q-x1"', 'id = "Q-f6a.1"', "'Q-f6a.1' is given twice"),
+        ("theirs = 3.7", 'theirs = 3.7\nneeds = "training"', "give either the cells"),
+        ('compute = "slow_partition"', "", "give either compute or needs"),
+        ("paper =", "paper ==", "is not TOML"),
+    ],
+)
+def test_a_mistake_is_refused_in_one_line(old: str, new: str, told: str) -> None:
+    assert old in VALID
+    with pytest.raises(CoinferError) as refused:
+        parse_claims(VALID.replace(old, new, 1), "ours.toml")
+    assert told in str(refused.value)
+    assert "'ours.toml'" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_accuracies_are_compared_in_points() -> None:
+    assert claim("value", theirs=87.4, unit="% accuracy", slow=[]).tolerance == 1.0
+
+
+def _where(one: Claim):  # type: ignore[no-untyped-def]
+    assert one.where is not None
+    return one.where

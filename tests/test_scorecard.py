@@ -1,0 +1,374 @@
+"""Verdicts follow from rows: every one is reachable, at the edges of its tolerance too."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coinfer.errors import UnknownNameError
+from coinfer.plan import Source
+from reproduce.claims import NetworkMeasure, papers
+from reproduce.collect import newest
+from reproduce.facts import Facts
+from reproduce.findings import answer, answer_all
+from reproduce.networks import Network, amplifying_share, size_reduction
+from reproduce.present import as_data, as_markdown, as_text
+from reproduce.scorecard import Judged, judge, judge_all, number_text
+from tests.graphs import chain
+from tests.latencies import DEVICES, LINKS, METHODS, claim, grid, timed
+
+FINDINGS = {f.id: f for one in papers().values() for f in one.findings}
+QHO = papers()["Q"]
+
+
+def verdict(kind: str, seconds: dict[tuple[str, str], float], **fields: Any) -> Judged:
+    """Judge a claim by rows of the RPi 4B; `seconds` by (method, link)."""
+    rows = [timed(method, value, link=link) for (method, link), value in seconds.items()]
+    links = tuple(dict.fromkeys(link for _, link in seconds))
+    return judge(claim(kind, links, **fields), Facts.of(rows))
+
+
+def slower(**by_link: float) -> dict[tuple[str, str], float]:
+    """All_Local so many times slower than Neurosurgeon, by link."""
+    return {
+        key: value
+        for link, ratio in by_link.items()
+        for key, value in ((("all_local", link), ratio * 0.25), (("neurosurgeon", link), 0.25))
+    }
+
+
+@pytest.mark.parametrize(
+    ("ours", "expected"),
+    [
+        (2.0, "reproduced"),
+        (2.1, "reproduced"),
+        (1.9, "reproduced"),
+        (2.1001, "deviates"),
+        (1.8999, "deviates"),
+    ],
+)
+def test_a_ratio_is_reproduced_within_five_percent(ours: float, expected: str) -> None:
+    judged = verdict("ratio", slower(**{"3g": ours}), theirs=2.0)
+    assert judged.verdict == expected
+    assert judged.ours == pytest.approx(ours)
+    assert judged.deviation == pytest.approx(ours / 2.0 - 1.0)
+    assert judged.evidence == "analytic"
+
+
+@given(st.floats(1e-6, 1e6), st.floats(0.5, 50.0), st.floats(0.5, 50.0))
+def test_scaling_every_latency_changes_no_verdict(scale: float, ours: float, theirs: float) -> None:
+    plain = verdict("ratio", slower(**{"3g": ours}), theirs=theirs)
+    scaled = verdict(
+        "ratio", {key: s * scale for key, s in slower(**{"3g": ours}).items()}, theirs=theirs
+    )
+    assert scaled.ours == pytest.approx(plain.ours)
+    if abs(abs(ours / theirs - 1.0) - 0.05) > 1e-6:
+        assert scaled.verdict == plain.verdict
+
+
+@given(st.permutations(list(range(len(DEVICES) * len(LINKS) * len(METHODS)))))
+def test_the_order_of_rows_changes_nothing(order: list[int]) -> None:
+    rows = grid({("raspberry-pi-4b", "4g", "all_local"): 6.4})
+    shuffled = Facts.of([rows[i] for i in order])
+    assert judge_all(QHO.claims, shuffled) == judge_all(QHO.claims, Facts.of(rows))
+
+
+def test_the_extremes_are_taken_over_all_links_and_slow_methods() -> None:
+    seconds = {
+        ("all_local", "3g"): 2.0, ("all_server", "3g"): 6.0, ("neurosurgeon", "3g"): 1.0,
+        ("all_local", "4g"): 1.5, ("all_server", "4g"): 3.0, ("neurosurgeon", "4g"): 0.5,
+    }  # fmt: skip
+    both = ["all_local", "all_server"]
+    largest = verdict("max", seconds, theirs=6.0, slow=both)
+    least = verdict("min", seconds, theirs=2.0, slow=both)
+    assert (largest.ours, largest.verdict) == (6.0, "reproduced")
+    assert (least.ours, least.verdict) == (2.0, "reproduced")
+    assert sorted(used.value for used in largest.used) == [2.0, 3.0, 6.0, 6.0]
+
+
+def test_a_deviating_extreme_says_which_cell_and_what_would_hold_without_it() -> None:
+    judged = verdict("max", slower(**{"3g": 7.0, "4g": 6.4, "wifi": 2.0}), theirs=6.4)
+    assert judged.verdict == "deviates"
+    assert "the maximum is all_local / neurosurgeon at 3g (7.00x)" in judged.cause
+    assert "without link 3g it is 6.40x, within the tolerance" in judged.cause
+
+
+def test_a_deviating_extreme_that_no_link_explains_says_no_more() -> None:
+    judged = verdict("min", slower(**{"3g": 0.5, "4g": 0.6}), theirs=6.4)
+    assert judged.verdict == "deviates"
+    assert "the minimum is all_local / neurosurgeon at 3g (0.500x)" in judged.cause
+    assert "without" not in judged.cause
+
+
+def test_the_note_of_a_claim_comes_after_the_computed_cause() -> None:
+    judged = verdict("ratio", slower(**{"3g": 3.0}), theirs=2.0, note="see elsewhere")
+    assert judged.cause == "ours is above the published number (3.00x); see elsewhere"
+    assert verdict("ratio", slower(**{"3g": 2.0}), theirs=2.0, note="see elsewhere").cause == ""
+
+
+@pytest.mark.parametrize(
+    ("side", "least", "expected"),
+    [
+        ("at_least", 1.0, "reproduced"),
+        ("at_least", 0.999, "deviates"),
+        ("at_most", 3.0, "reproduced"),
+        ("at_most", 3.001, "deviates"),
+    ],
+)
+def test_a_bound_has_no_tolerance(side: str, least: float, expected: str) -> None:
+    theirs = 1.0 if side == "at_least" else 3.0
+    judged = verdict("bound", slower(**{"3g": least, "4g": 2.0}), theirs=theirs, bound=side)
+    assert judged.verdict == expected
+    assert judged.ours == pytest.approx(least)
+    if expected == "deviates":
+        assert "broken by all_local / neurosurgeon at 3g" in judged.cause
+        assert "holds in the other 1 of 2" in judged.cause
+
+
+def test_an_ordering_holds_only_everywhere() -> None:
+    held = verdict("ordering", slower(**{"3g": 1.1, "4g": 5.0}))
+    assert (held.verdict, held.ours_text, held.ours) == ("ordering holds", "in 2 of 2", None)
+    broken = verdict("ordering", slower(**{"3g": 0.9, "4g": 5.0}))
+    assert (broken.verdict, broken.ours_text) == ("deviates", "in 1 of 2")
+    assert "broken by all_local / neurosurgeon at 3g (0.900x)" in broken.cause
+    # As fast is not faster.
+    assert verdict("ordering", slower(**{"3g": 1.0})).verdict == "deviates"
+
+
+def test_a_value_is_a_latency_in_the_claims_unit() -> None:
+    seconds = {("neurosurgeon", "3g"): 0.124}
+    judged = verdict("value", seconds, theirs=125.0, unit="ms", slow=[])
+    assert (judged.verdict, judged.ours) == ("reproduced", pytest.approx(124.0))
+    assert judged.ours_text == "124 ms"
+    assert verdict("value", seconds, theirs=0.124, unit="s", slow=[]).verdict == "reproduced"
+
+
+def test_excluded_cells_decide_nothing() -> None:
+    seconds = slower(**{"3g": 99.0, "4g": 2.0})
+    out = [{"link": "3g", "reason": "too slow"}]
+    assert verdict("max", seconds, theirs=2.0).verdict == "deviates"
+    assert verdict("max", seconds, theirs=2.0, excluded=out).verdict == "reproduced"
+
+
+def test_what_is_not_published_is_not_reproducible() -> None:
+    without = papers()["A"].claims[-1]
+    assert without.missing
+    judged = judge(without, Facts.of([]))
+    assert (judged.verdict, judged.cause) == ("not reproducible", without.missing)
+    # Where it can be computed under our reading all the same, only a deviation needs the excuse.
+    only = claim("ratio", theirs=2.0, missing="the device's speed")
+    rows = [timed("all_local", 0.5), timed("neurosurgeon", 0.25)]
+    assert judge(only, Facts.of(rows)).verdict == "reproduced"
+    rows = [timed("all_local", 1.0), timed("neurosurgeon", 0.25)]
+    judged = judge(only, Facts.of(rows))
+    assert judged.verdict == "not reproducible"
+    assert judged.ours == 4.0
+    assert "the device's speed" in judged.cause
+
+
+def test_pending_says_what_is_needed() -> None:
+    one = next(c for c in QHO.claims if c.needs)
+    judged = judge(one, Facts.of([]))
+    assert (judged.verdict, judged.ours) == ("pending", None)
+    assert one.needs in judged.cause
+
+
+def test_an_absent_row_is_pending_and_says_how_to_get_it() -> None:
+    seconds = slower(**{"3g": 2.0, "4g": 2.0})
+    del seconds["neurosurgeon", "4g"]
+    judged = verdict("max", seconds, theirs=2.0)
+    assert judged.verdict == "pending"
+    assert "no row for neurosurgeon on raspberry-pi-4b over 4g" in judged.cause
+    assert "coinfer run fig6" in judged.cause
+
+
+@pytest.mark.parametrize("status", ["failed", "skipped", "infeasible"])
+def test_a_row_without_a_latency_is_pending_and_says_why(status: str) -> None:
+    rows = [timed("all_local"), timed("neurosurgeon", status=status, reason="it broke")]
+    judged = judge(claim("ratio", theirs=2.0), Facts.of(rows))
+    assert judged.verdict == "pending"
+    assert f"{status}: it broke" in judged.cause
+    assert "coinfer run" not in judged.cause
+
+
+def test_two_answers_for_one_cell_decide_nothing() -> None:
+    rows = [timed("all_local", 2.0), timed("neurosurgeon", 1.0), timed("neurosurgeon", 1.1, seed=1)]
+    judged = judge(claim("ratio", theirs=2.0), Facts.of(rows))
+    assert judged.verdict == "pending"
+    assert "2 different answers" in judged.cause
+    # Equal answers are one answer, and a failed retry does not count against a good row.
+    rows[2] = timed("neurosurgeon", 1.0, seed=1)
+    rows.append(timed("neurosurgeon", status="failed", reason="x", seed=2))
+    assert judge(claim("ratio", theirs=2.0), Facts.of(rows)).verdict == "reproduced"
+
+
+def test_rows_of_other_conventions_and_servers_are_not_taken() -> None:
+    rows = [timed("all_local", 2.0), timed("neurosurgeon", 1.0, convention="harmonised")]
+    assert judge(claim("ratio", theirs=2.0), Facts.of(rows)).verdict == "pending"
+    rows[1] = timed("neurosurgeon", 1.0, server="a100")
+    assert judge(claim("ratio", theirs=2.0), Facts.of(rows)).verdict == "pending"
+
+
+def test_no_ratio_of_two_dead_links() -> None:
+    rows = [timed("all_local", math.inf), timed("neurosurgeon", math.inf)]
+    judged = judge(claim("ratio", theirs=2.0), Facts.of(rows))
+    assert judged.verdict == "pending"
+    assert "is no number" in judged.cause
+
+
+def test_evidence_classes_are_named_side_by_side() -> None:
+    rows = [timed("all_local", 2.0, evidence="measured"), timed("neurosurgeon", 1.0)]
+    assert judge(claim("ratio", theirs=2.0), Facts.of(rows)).evidence == "analytic, measured"
+
+
+def test_of_a_cell_that_older_code_answered_too_the_newest_row_counts() -> None:
+    from dataclasses import replace
+
+    old = replace(timed("all_local", 1.0), inputs={"method": "1"}, finished_at="2024-01-01")
+    new = replace(timed("all_local", 2.0), inputs={"method": "2"}, finished_at="2024-01-02")
+    assert newest([new, old]) == newest([old, new]) == [new]
+
+
+# Numbers about a network.
+
+
+def test_how_much_smaller_a_feature_is() -> None:
+    graph = chain((3, 8, 8), ("conv", 2, 3, 1, 1), ("maxpool", 2))
+    network = Network(graph, Source((3, 8, 8)))
+    pooled = graph.cuts[-1].after
+    # 2 x 4 x 4 of 3 x 8 x 8 elements; an 8-bit input is a quarter as large.
+    same = NetworkMeasure("size_reduction", "m", pooled)
+    assert size_reduction(same, network) == pytest.approx(100 * (1 - 32 / 192))
+    byte = NetworkMeasure("size_reduction", "m", pooled, 32, 8)
+    assert size_reduction(byte, network) == pytest.approx(100 * (1 - 4 * 32 / 192))
+
+
+def test_which_cuts_send_more_than_the_picture() -> None:
+    graph = chain((3, 8, 8), ("conv", 2, 3, 1, 1), ("maxpool", 2), ("flatten",), ("fc", 4))
+    # Interior cuts hold 128, 32 and 32 elements: in bits 4096, 1024, 1024.
+    network = Network(graph, Source((3, 8, 8), png_bits=2000.0))
+    measure = NetworkMeasure("amplifying_share", "m")
+    assert amplifying_share(measure, network) == pytest.approx(100 / 3)
+    one = next(c for c in papers()["T"].claims if c.id == "T-f1.1")
+    judged = judge(one, Facts.of([], {"resnet18": network}))
+    assert (judged.verdict, judged.evidence) == ("deviates", "analytic, measured")
+    unmeasured = Facts.of([], {"resnet18": Network(graph, Source((3, 8, 8)))})
+    assert "no PNG size was measured" in judge(one, unmeasured).cause
+    assert judge(one, Facts.of([])).verdict == "pending"
+
+
+# Text against numbers.
+
+
+def test_partition_on_the_pi_4b_over_3g() -> None:
+    cell = ("raspberry-pi-4b", "3g", "neurosurgeon")
+    slow = answer(FINDINGS["Q-x1"], Facts.of(grid({cell: 1.25})))
+    assert slow.outcome == "contradiction"
+    assert "1.25 times as long" in slow.text
+    assert "features.2" in slow.text
+    assert slow.numbers[0].value == pytest.approx(0.8)
+    fast = answer(FINDINGS["Q-x1"], Facts.of(grid({cell: 0.5})))
+    assert fast.outcome == "no contradiction"
+    assert answer(FINDINGS["Q-x1"], Facts.of([])).outcome == "pending"
+
+
+def test_partition_against_the_ends_of_the_network() -> None:
+    level = answer(FINDINGS["Q-x2"], Facts.of(grid({})))
+    assert level.outcome == "no contradiction"
+    beaten = answer(FINDINGS["Q-x2"], Facts.of(grid({("jetson-tk1", "5g", "all_local"): 0.25})))
+    assert beaten.outcome == "contradiction"
+    assert "1 of 12 cells, by up to 4.00x" in beaten.text
+
+
+def test_the_plan_that_sends_nothing_runs_on_the_weaker_device_too() -> None:
+    finding = FINDINGS["Q-x4"]
+    link = "rate[rate_bps=10000.0]"
+
+    def rows(weak_local_s: float) -> Facts:
+        return Facts.of(
+            timed(method, seconds, device=device, link=link)
+            for device, local_s in (("jetson-tk1", 0.004), ("raspberry-pi-3b+", weak_local_s))
+            for method, seconds in (("all_local", local_s), ("all_server", 480.0))
+        )
+
+    # 10^6 on the TK1 is 480 us there, 12 % of the network, hence 12 % of All_Local's time on
+    # the other device: at 8 s, 480 / 0.96 = 500 times.
+    found = answer(finding, rows(8.0))
+    assert found.outcome == "contradiction"
+    assert [round(number.value, 6) for number in found.numbers] == [150000.0, 12.0, 500.0, 198.0]
+    assert answer(finding, rows(80.0)).outcome == "no contradiction"
+
+
+def test_table_iv_ranks_by_the_published_numbers_alone() -> None:
+    found = answer(FINDINGS["Q-x5"], Facts.of([]))
+    assert (found.outcome, found.evidence) == ("contradiction", "published")
+
+
+def test_a_finding_without_computation_is_refused() -> None:
+    from dataclasses import replace
+
+    with pytest.raises(UnknownNameError, match="slow_partition"):
+        answer(replace(FINDINGS["Q-x1"], compute="slow_partitions"), Facts.of([]))
+
+
+# How it is told.
+
+
+@pytest.fixture(scope="module")
+def told() -> tuple[list[Judged], list[Any]]:
+    facts = Facts.of(grid({("raspberry-pi-4b", "3g", "all_server"): 7.0}))
+    return judge_all(QHO.claims, facts), answer_all(QHO.findings, facts)
+
+
+def test_the_text_names_every_claim_and_keeps_to_the_width(
+    told: tuple[list[Judged], list[Any]],
+) -> None:
+    text = as_text(*told, width=100)
+    assert all(one.claim.id in text for one in told[0])
+    assert max(map(len, text.splitlines())) <= 100
+    assert text.endswith(f"{sum(one.verdict == 'pending' for one in told[0])} pending.\n")
+
+
+def test_the_json_has_every_claim_with_its_fields(told: tuple[list[Judged], list[Any]]) -> None:
+    data = json.loads(json.dumps(as_data(*told), allow_nan=False))
+    assert [one["id"] for one in data["claims"]] == [claim.id for claim in QHO.claims]
+    fields = {"id", "claim", "ours", "theirs", "deviation", "verdict", "cause", "evidence"}
+    assert all(fields <= set(one) for one in data["claims"])
+    assert sum(data["verdicts"].values()) == len(data["claims"])
+    largest = next(one for one in data["claims"] if one["id"] == "Q-f6b.1")
+    assert (largest["ours"], largest["theirs"], largest["tolerance"]) == (7.0, 6.4, 0.05)
+    assert len(largest["numbers"]) == 8
+
+
+def test_infinite_numbers_are_json_too() -> None:
+    judged = verdict(
+        "ratio", {("all_local", "3g"): math.inf, ("neurosurgeon", "3g"): 1.0}, theirs=2.0
+    )
+    assert judged.verdict == "deviates"
+    (one,) = json.loads(json.dumps(as_data([judged], []), allow_nan=False))["claims"]
+    assert one["ours"] == "inf"
+
+
+def test_markdown_cells_cannot_break_the_table() -> None:
+    judged = verdict("ratio", slower(**{"3g": 3.0}), theirs=2.0, note="a | b <script>")
+    line = next(x for x in as_markdown([judged], [], "t").splitlines() if x.startswith("| Q-test"))
+    assert line.replace("\\|", "").count("|") == 9
+    assert "<script>" not in line
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (3.624, "x", "3.62x"), (35.38, "x", "35.4x"), (0.8274, "x", "0.827x"), (2.0, "x", "2.00x"),
+        (1e6, "x", "1,000,000x"), (124.4, "ms", "124 ms"),
+        (87.417, "% accuracy", "87.42 % accuracy"),
+        (75.0, "%", "75 %"), (4.87e-5, "", "4.87e-05"), (-3900.0, "", "-3900"), (0.0, "x", "0x"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_digits(value: float, unit: str, text: str) -> None:
+    assert number_text(value, unit) == text
