@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from benchmarks import worker
 from benchmarks.worker import THREADS, begin_worker
 from coinfer.errors import CoinferError, UnknownNameError
 
@@ -331,7 +332,7 @@ def _local_dask(make: Callable[..., Any], workers: int) -> Any:
     settings = {
         "distributed.scheduler.allowed-failures": 0,
         "distributed.nanny.pre-spawn-environ": THREADS,
-        "distributed.worker.daemon": False,
+        "distributed.worker.preload": [worker.__name__],
     }
     with dask.config.set(settings):
         return make(

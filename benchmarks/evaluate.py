@@ -34,7 +34,6 @@ from coinfer.serial import canonical_json, content_hash, to_data
 from coinfer.sources import closure_hash
 from coinfer.tasks import make_task
 
-
 # The harness's code counts in every key; what makes the task is in the task's hash already, and
 # each method's code counts in its own rows only.
 _KEYED_OTHERWISE = ("methods", "coinfer.models", "coinfer.graphs", "coinfer.compression.groups")
@@ -93,6 +92,13 @@ def group_inputs(group: Group, catalog: Catalog) -> dict[str, str]:
     return {
         "task": task.hash,
         "convention": content_hash(to_data(convention(group.convention))),
+        **code_inputs(method),
+    }
+
+
+def code_inputs(method: Method) -> dict[str, str]:
+    """Hashes of the code that answers for a method, here: its own, the harness's, libraries."""
+    return {
         "method": _source_hash(type(method).__module__),
         "harness": _source_hash(__name__, _KEYED_OTHERWISE),
         "numpy": np.__version__.partition(".")[0],

@@ -183,28 +183,30 @@ def run(
         statuses: Counter[str] = Counter(found.values())
         reasons: Counter[tuple[str, str, str]] = Counter()
         if wanted:
-            run_id = store.begin_run(collect(list(command_line or sys.argv), _only(matrix.seeds)))
-
-            def commit(rows: list[Row]) -> None:
-                store.put(rows, run_id)
-                statuses.update(row.result.status for row in rows)
-                reasons.update(
-                    (row.result.status, row.cell.method, row.result.reason)
-                    for row in rows
-                    if row.result.status in ("failed", "skipped")
-                )
-                progress.advance(len(rows))
-
             engine = make_engine(executor, jobs, address)
             try:
+                run_id = store.begin_run(
+                    collect(list(command_line or sys.argv), _only(matrix.seeds))
+                )
                 progress.start(total, len(found))
+
+                def commit(rows: list[Row]) -> None:
+                    store.put(rows, run_id)
+                    statuses.update(row.result.status for row in rows)
+                    reasons.update(
+                        (row.result.status, row.cell.method, row.result.reason)
+                        for row in rows
+                        if row.result.status in ("failed", "skipped")
+                    )
+                    progress.advance(len(rows))
+
                 limits = Limits(CHUNK_S, cell_timeout_s, engine.own_process)
                 with _long_lived():
                     _Driver(engine, catalog, limits, commit).compute(wanted)
+                store.end_run(run_id)
             finally:
                 progress.stop()
                 engine.close()
-            store.end_run(run_id)
     cells = sum(len(one.cells) for one in asked)
     return Summary(
         cells=cells,

@@ -32,20 +32,20 @@ class CellTimeout(BaseException):
     """The time is up. Not an Exception, so that `except Exception` does not swallow it."""
 
 
-def limited(seconds: float | None, call: Callable[[Callable[[], None]], T]) -> T:
-    """Return `call(stop)`, or raise CellTimeout when it takes longer than `seconds`.
+def limited(seconds: float | None, call: Callable[[], T]) -> T:
+    """Return `call()`, or raise CellTimeout when it takes longer than `seconds`.
 
     Nothing is left behind: no timer, no handler, no pending exception.
 
     Args:
         seconds: the limit; None for no limit.
-        call: what to do; it is given a function that lifts the limit early.
+        call: what to do.
 
     Raises:
         CellTimeout: when the time is up.
     """
     if seconds is None:
-        return call(lambda: None)
+        return call()
     in_main = threading.current_thread() is threading.main_thread()
     return (_by_alarm if in_main else _by_exception)(seconds, call)
 
@@ -67,12 +67,8 @@ def last_resort(seconds: float | None) -> Iterator[None]:
             faulthandler.cancel_dump_traceback_later()
 
 
-def _by_alarm(seconds: float, call: Callable[[Callable[[], None]], T]) -> T:
+def _by_alarm(seconds: float, call: Callable[[], T]) -> T:
     running = True
-
-    def stop() -> None:
-        nonlocal running
-        running = False
 
     def ring(_signal: int, _frame: FrameType | None) -> None:
         if running:
@@ -84,7 +80,7 @@ def _by_alarm(seconds: float, call: Callable[[Callable[[], None]], T]) -> T:
     try:
         try:
             signal.setitimer(signal.ITIMER_REAL, seconds, _AGAIN_S)
-            return call(stop)
+            return call()
         finally:
             running = False
     finally:
@@ -93,14 +89,10 @@ def _by_alarm(seconds: float, call: Callable[[Callable[[], None]], T]) -> T:
         signal.signal(signal.SIGALRM, before)
 
 
-def _by_exception(seconds: float, call: Callable[[Callable[[], None]], T]) -> T:
+def _by_exception(seconds: float, call: Callable[[], T]) -> T:
     running = True
     over = threading.Event()
     thread = threading.get_ident()
-
-    def stop() -> None:
-        nonlocal running
-        running = False
 
     def watch() -> None:
         delay = seconds
@@ -113,7 +105,7 @@ def _by_exception(seconds: float, call: Callable[[Callable[[], None]], T]) -> T:
     watcher.start()
     try:
         try:
-            return call(stop)
+            return call()
         finally:
             running = False
     finally:

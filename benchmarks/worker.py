@@ -6,26 +6,24 @@ Workers never touch the store: they return rows, and the runner commits them.
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import signal
 import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from time import perf_counter
 
-from benchmarks import evaluate as harness
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell, Result
-from benchmarks.evaluate import Group, Prepared, cell_inputs, evaluate, prepare
+from benchmarks.evaluate import Group, Prepared, cell_inputs, code_inputs, evaluate, prepare
 from benchmarks.rows import Row
 from benchmarks.timelimit import CellTimeout, last_resort, limited
 from coinfer.errors import CoinferError
-from coinfer.sources import closure_hash
 
 # Prepared groups that a worker keeps at hand.
 _KEPT_GROUPS = 8
@@ -112,10 +110,9 @@ def run_chunk(parcel: Parcel, cells: tuple[Cell, ...], limits: Limits) -> Answer
 def answer(prepared: Prepared, cell: Cell, limits: Limits) -> Row:
     """Answer one cell within the time limit; a cell that takes longer gives a failed row."""
     started = perf_counter()
-    ask: Callable[[Callable[[], None]], Row] = partial(evaluate, prepared, cell)
     try:
         with last_resort(limits.timeout_s if limits.own_process else None):
-            row = limited(limits.timeout_s, ask)
+            row = limited(limits.timeout_s, partial(evaluate, prepared, cell))
     except CellTimeout as error:
         inputs = cell_inputs(cell, prepared.inputs, prepared.catalog)
         trace = "".join(traceback.format_exception(error))
@@ -158,27 +155,31 @@ def unpack(parcel: Parcel) -> Prepared:
 
 
 def _check_code(prepared: Prepared) -> None:
-    ours = {
-        "method": closure_hash([type(prepared.method).__module__]),
-        "harness": closure_hash([harness.__name__]),
-    }
-    for what, code in ours.items():
+    for what, code in code_inputs(prepared.method).items():
         if prepared.inputs[what] != code:
             raise CoinferError(
-                f"worker on {socket.gethostname()} runs other code than this machine (the "
-                f"{what} of {prepared.group.method} differs); install the same version there"
+                f"worker on {socket.gethostname()} runs other code than this machine ({what} of "
+                f"{prepared.group.method} differs); install the same version there"
             )
 
 
 def begin_worker(driver: int) -> None:
     """Settle a worker process: Ctrl-C is the driver's business, and no driver means no work."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_ctrl_c()
     threading.Thread(target=_leave_with, args=(driver,), daemon=True).start()
 
 
-def _leave_with(driver: int) -> None:
-    import os
+def ignore_ctrl_c() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, to the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
+
+def dask_setup(_worker: object) -> None:
+    """Settle a Dask worker of ours; called by Dask, which preloads this module there."""
+    ignore_ctrl_c()
+
+
+def _leave_with(driver: int) -> None:
     while os.getppid() == driver:
         time.sleep(_ORPHAN_CHECK_S)
     os._exit(1)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-# The palette of Okabe and Ito, which stays distinct under every common colour blindness.
-ORANGE, SKY, GREEN, YELLOW = "#E69F00", "#56B4E9", "#009E73", "#F0E442"
-BLUE, VERMILION, PURPLE, BLACK = "#0072B2", "#D55E00", "#CC79A7", "#000000"
+# Of the palette of Okabe and Ito, whose colours stay distinct under every common colour blindness;
+# these three differ in lightness too.
+BLUE, ORANGE, WHITE = "#0072B2", "#E69F00", "#FFFFFF"
 
 # Width of a figure over two columns of a journal page, in inches.
 TWO_COLUMNS_IN = 7.16
@@ -58,5 +58,5 @@ class MethodStyle:
 METHOD_STYLES = {
     "all_local": MethodStyle("All_Local", BLUE, ""),
     "all_server": MethodStyle("All_Server", ORANGE, "////"),
-    "neurosurgeon": MethodStyle("Neurosurgeon", "#FFFFFF", "...."),
+    "neurosurgeon": MethodStyle("Neurosurgeon", WHITE, "...."),
 }
