@@ -30,7 +30,6 @@ from benchmarks.matrix import Filters, Matrix, expand
 from benchmarks.progress import Progress, Silent
 from benchmarks.rows import Row, row_key
 from benchmarks.store import Store
-from benchmarks.timelimit import LAST_RESORT_S
 from benchmarks.worker import (
     Answered,
     Limits,
@@ -47,6 +46,9 @@ MAX_CHUNK = 1000
 
 # A cell (or a library's build) whose worker dies so often, alone, is taken to be the killer.
 _DEATHS = 2
+
+# How long after its time limit a cell that nothing can interrupt costs its worker its life.
+LAST_RESORT_S = 10.0
 
 # How often the runner looks up while nothing finishes, in seconds.
 _TICK_S = 1.0
@@ -200,7 +202,7 @@ def run(
                     )
                     progress.advance(len(rows))
 
-                limits = Limits(CHUNK_S, cell_timeout_s, engine.own_process)
+                limits = _limits(engine, cell_timeout_s)
                 with _long_lived():
                     _Driver(engine, catalog, limits, commit).compute(wanted)
                 store.end_run(run_id)
@@ -218,6 +220,13 @@ def run(
         seconds=perf_counter() - began,
         strict=strict,
     )
+
+
+def _limits(engine: Engine, timeout_s: float | None) -> Limits:
+    """The limits of a chunk; only a process that is the engine's own may be ended."""
+    if timeout_s is None or not engine.own_process:
+        return Limits(CHUNK_S, timeout_s)
+    return Limits(CHUNK_S, timeout_s, timeout_s + LAST_RESORT_S)
 
 
 def _only(seeds: tuple[int, ...]) -> int | None:
@@ -467,9 +476,14 @@ class _Driver:
             job.work.alone.extend(job.cells)
             return []
         (cell,) = job.cells
-        limit = self._limits.timeout_s
-        if limit is not None and perf_counter() - job.since >= limit + LAST_RESORT_S:
-            return self._fail(job.cells, timed_out(limit) + "; its worker had to be ended")
+        limits = self._limits
+        if (
+            limits.timeout_s
+            and limits.last_resort_s
+            and perf_counter() - job.since >= limits.last_resort_s
+        ):
+            reason = f"{timed_out(limits.timeout_s)}; its worker had to be ended"
+            return self._fail(job.cells, reason)
         self._deaths[cell] += 1
         if self._deaths[cell] >= _DEATHS:
             return self._fail(job.cells, f"worker died {_DEATHS} times (killed, or out of memory)")

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic, sleep
 
 import coinfer
 from benchmarks.store_rows import CELL_COLUMNS, RESULT_COLUMNS, STATUSES
@@ -159,9 +160,7 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
 
 def _identity(connection: sqlite3.Connection, path: Path) -> int | None:
     """Return the schema version; None when the file is still empty."""
-    application = connection.execute("PRAGMA application_id").fetchone()[0]
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application, version, tables = _marks(connection)
     if application == APPLICATION_ID:
         if version > SCHEMA_VERSION:
             raise CoinferError(
@@ -174,6 +173,22 @@ def _identity(connection: sqlite3.Connection, path: Path) -> int | None:
     if application == 0 and version == 0 and tables == 0:
         return None
     raise CoinferError(f"store '{path}': a SQLite file of another program; {_ACCEPTED}")
+
+
+def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
+    """Return application id, schema version and number of tables, of one moment."""
+    ours = not connection.in_transaction
+    if ours:
+        connection.execute("BEGIN")
+    try:
+        # The first read of a transaction fixes the moment that all of them see.
+        tables = int(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+        application = int(connection.execute("PRAGMA application_id").fetchone()[0])
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        if ours:
+            connection.execute("COMMIT")
+    return application, version, tables
 
 
 def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
@@ -190,7 +205,7 @@ def _prepared(connection: sqlite3.Connection, path: Path, create: bool) -> sqlit
         raise CoinferError(f"store '{path}': empty; {_ACCEPTED}")
     # WAL: readers and the writer do not wait for each other. FULL: a row that took an hour to
     # train survives a power cut too; a sweep commits in chunks, so its cost does not show.
-    connection.execute("PRAGMA journal_mode = WAL")
+    _switch_to_wal(connection)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA cache_size = -65536")
@@ -199,6 +214,23 @@ def _prepared(connection: sqlite3.Connection, path: Path, create: bool) -> sqlit
     if version != SCHEMA_VERSION:
         _bring_up_to_date(connection, path)
     return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Write ahead from now on; waits for others that are just doing the same.
+
+    SQLite does not call its busy handler for this change, so two processes that make one new
+    store at once would refuse each other.
+    """
+    deadline = monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or monotonic() > deadline:
+                raise
+        sleep(0.02)
 
 
 def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:

@@ -24,9 +24,6 @@ T = TypeVar("T")
 # A call that swallows the interruption (a bare `except`, a `__del__`) is interrupted again.
 _AGAIN_S = 1.0
 
-# How long after its limit a call that cannot be interrupted costs its process its life.
-LAST_RESORT_S = 10.0
-
 
 class CellTimeout(BaseException):
     """The time is up. Not an Exception, so that `except Exception` does not swallow it."""
@@ -52,7 +49,7 @@ def limited(seconds: float | None, call: Callable[[], T]) -> T:
 
 @contextmanager
 def last_resort(seconds: float | None) -> Iterator[None]:
-    """End this process if the block outlasts a limit by LAST_RESORT_S; None for no limit.
+    """End this process if the block takes longer than `seconds`; None for no limit.
 
     Only for worker processes: the watchdog is one per process and needs no interpreter to run.
     """
@@ -60,7 +57,7 @@ def last_resort(seconds: float | None) -> Iterator[None]:
         yield
         return
     with Path(os.devnull).open("w") as nowhere:
-        faulthandler.dump_traceback_later(seconds + LAST_RESORT_S, exit=True, file=nowhere)
+        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
         try:
             yield
         finally:

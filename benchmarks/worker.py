@@ -58,12 +58,13 @@ class Limits:
     Attributes:
         budget_s: no further cell is begun after this; what is left goes back.
         timeout_s: limit of one cell; None for none.
-        own_process: whether the worker's process may be ended to stop a cell for good.
+        last_resort_s: a cell that takes longer, because nothing could interrupt it, costs its
+            worker's process its life; None to let it be.
     """
 
     budget_s: float
     timeout_s: float | None = None
-    own_process: bool = True
+    last_resort_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -111,10 +112,11 @@ def answer(prepared: Prepared, cell: Cell, limits: Limits) -> Row:
     """Answer one cell within the time limit; a cell that takes longer gives a failed row."""
     started = perf_counter()
     try:
-        with last_resort(limits.timeout_s if limits.own_process else None):
+        with last_resort(limits.last_resort_s):
             row = limited(limits.timeout_s, partial(evaluate, prepared, cell))
     except CellTimeout as error:
         inputs = cell_inputs(cell, prepared.inputs, prepared.catalog)
+        assert limits.timeout_s is not None
         trace = "".join(traceback.format_exception(error))
         row = failed_row(cell, inputs, timed_out(limits.timeout_s), trace)
         row = replace(row, seconds=perf_counter() - started)
@@ -134,7 +136,7 @@ def failed_row(cell: Cell, inputs: dict[str, str], reason: str, trace: str = "")
     )
 
 
-def timed_out(seconds: float | None) -> str:
+def timed_out(seconds: float) -> str:
     """Return the reason of a cell that took too long."""
     return f"timed out after {seconds:g} s"
 

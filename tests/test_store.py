@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import multiprocessing
 import os
 import random
 import shutil
@@ -712,3 +713,31 @@ def test_put_speed(benchmark: Any, path: Path) -> None:
             return ([row(next(numbers)) for _ in range(1000)], run), {}
 
         assert benchmark.pedantic(store.put, setup=chunk, rounds=20) == 1000
+
+
+def _open_at_once(path: Path, barrier: Any, answers: Any) -> None:
+    """In a process of its own: open a store at the same moment as the others."""
+    barrier.wait()
+    try:
+        with Store.open(path) as store:
+            answers.put(f"{store.count()} rows")
+    except CoinferError as error:
+        answers.put(str(error))
+
+
+def test_processes_that_make_one_new_store_at_once_do_not_refuse_each_other(
+    tmp_path: Path,
+) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(15):
+        path = tmp_path / f"{attempt}.sqlite"
+        barrier, answers = context.Barrier(4), context.Queue()
+        openers = [
+            context.Process(target=_open_at_once, args=(path, barrier, answers)) for _ in range(4)
+        ]
+        for opener in openers:
+            opener.start()
+        found = [answers.get(timeout=60) for _ in openers]
+        for opener in openers:
+            opener.join()
+        assert found == ["0 rows"] * 4
