@@ -49,6 +49,21 @@ def retrace(model: str) -> LayerGraph:
     return _traced(model_spec(model))
 
 
+def verified(model: str) -> LayerGraph:
+    """Trace a model and hold the kept graph, which every row is computed from, against it.
+
+    Raises:
+        CoinferError: when the kept graph is not what tracing gives now.
+    """
+    fresh, kept = retrace(model), layer_graph(model)
+    if fresh != kept:
+        raise CoinferError(
+            f"the kept layer graph of '{model}' is not what tracing gives; delete "
+            f"'{user_cache()}' and install coinfer anew"
+        )
+    return fresh
+
+
 @cache
 def _graph_of(spec: ModelSpec) -> LayerGraph:
     key = graph_key(spec)

@@ -42,7 +42,7 @@ def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = Fal
     if groups:
         from coinfer.compression.groups import prune_space
 
-        space = prune_space(build(spec), spec.input_shape)
+        space = prune_space(build(spec, device="meta"), spec.input_shape)
     return Task(
         model=spec.name,
         graph=layer_graph(spec.name),

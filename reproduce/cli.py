@@ -71,6 +71,8 @@ def reproduce(name: str, out: Path | None, store: Path | None, jobs: int, quiet:
     folder = out or Path("out") / found.name
     folder.mkdir(parents=True, exist_ok=True)
     store_path = store or folder / "results.sqlite"
+    for model, graph in collect.traced(found.matrix).items():
+        click.echo(f"traced {model}: {len(graph)} layers, {len(graph.cuts)} legal cuts", err=True)
     summary, rows = collect.compute(
         found.matrix, store_path, jobs=jobs, progress=Silent() if quiet else default_progress()
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.rows import Row
+from coinfer.graph import LayerGraph
 from reproduce.claims import Claim, Finding
 from reproduce.facts import Facts
 from reproduce.networks import networks
@@ -14,6 +15,18 @@ from reproduce.networks import networks
 if TYPE_CHECKING:
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
+
+
+def traced(matrix: str) -> dict[str, LayerGraph]:
+    """Trace the models of a shipped matrix from their real modules, kept graphs notwithstanding.
+
+    Raises:
+        CoinferError: when a model cannot be traced, or its kept graph is another.
+    """
+    from benchmarks.matrix import load
+    from coinfer.graphs import verified
+
+    return {model: verified(model) for model in load(matrix).models}
 
 
 def compute(

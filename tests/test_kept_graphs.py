@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from coinfer import graphs
+from coinfer.errors import CoinferError
 from coinfer.graphs import graph_key, layer_graph, render, retrace, shipped_name
 from coinfer.models import build, model_spec, models
 from coinfer.tracing import trace
@@ -78,6 +79,17 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     monkeypatch.setenv("COINFER_CACHE", str(blocked))
     graphs._graph_of.cache_clear()
     assert len(layer_graph("alexnet-cifar[hidden=200]")) == len(layer_graph("alexnet-cifar"))
+
+
+def test_a_kept_graph_that_tracing_does_not_give_is_refused(
+    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "alexnet-cifar[hidden=128]"
+    assert graphs.verified(name) == layer_graph(name)
+    other = layer_graph("alexnet-cifar[hidden=129]")
+    monkeypatch.setattr(graphs, "layer_graph", lambda _: other)
+    with pytest.raises(CoinferError, match="not what tracing gives"):
+        graphs.verified(name)
 
 
 def test_rendering_is_canonical() -> None:
