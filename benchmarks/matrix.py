@@ -120,8 +120,11 @@ def parse(text: str, path: Path) -> Matrix:
     except tomllib.TOMLDecodeError as error:
         raise CoinferError(f"matrix '{path}' is not valid TOML: {error}") from None
     content = validate(data, str(path))
-    sweep = content.rate_sweep
-    rates = () if sweep is None else sweep_rates(**sweep.model_dump())
+    try:
+        sweep = content.rate_sweep
+        rates = () if sweep is None else sweep_rates(**sweep.model_dump())
+    except CoinferError as error:
+        raise CoinferError(f"matrix '{path}': {error}") from None
     return Matrix(
         name=content.name or path.stem,
         description=content.description,

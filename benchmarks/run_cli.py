@@ -6,12 +6,13 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coinfer.clitypes import Name
-from methods.cli import METHOD_FILE
+from coinfer.clitypes import MODEL, Name, refs
+from methods.cli import METHOD, METHOD_FILE
 
 if TYPE_CHECKING:
     from benchmarks.matrix import Filters
@@ -56,6 +57,16 @@ def _matrices() -> list[str]:
 @click.option("--retry-failed", is_flag=True, help="Compute only the cells that failed before.")
 @click.option("--strict", is_flag=True, help="Exit 1 for skipped cells too.")
 @click.option("--dry-run", is_flag=True, help="Say what would be computed; compute nothing.")
+@click.option(
+    "--methods",
+    type=METHOD,
+    callback=refs,
+    metavar="METHOD,...",
+    help="These methods instead of the matrix's, e.g. 'exhaustive,all_server[payload=png]'.",
+)
+@click.option(
+    "--models", type=MODEL, callback=refs, metavar="MODEL,...", help="These models instead."
+)
 @click.option(
     "--include",
     multiple=True,
@@ -108,7 +119,8 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
     from benchmarks.matrix import load
     from benchmarks.progress import Silent, default_progress
 
-    loaded = load(matrix)
+    axes = {axis: options.pop(axis) for axis in ("methods", "models")}
+    loaded = replace(load(matrix), **{axis: given for axis, given in axes.items() if given})
     filters = [_filters(include, exclude)]
     catalog = Catalog(options.pop("method_files"), options.pop("preset_files"))
     store, quiet = options.pop("store"), options.pop("quiet")

@@ -476,14 +476,9 @@ class _Driver:
             job.work.alone.extend(job.cells)
             return []
         (cell,) = job.cells
-        limits = self._limits
-        if (
-            limits.timeout_s
-            and limits.last_resort_s
-            and perf_counter() - job.since >= limits.last_resort_s
-        ):
-            reason = f"{timed_out(limits.timeout_s)}; its worker had to be ended"
-            return self._fail(job.cells, reason)
+        limit, end = self._limits.timeout_s, self._limits.last_resort_s
+        if limit and end and perf_counter() - job.since >= end:
+            return self._fail(job.cells, f"{timed_out(limit)}; its worker had to be ended")
         self._deaths[cell] += 1
         if self._deaths[cell] >= _DEATHS:
             return self._fail(job.cells, f"worker died {_DEATHS} times (killed, or out of memory)")

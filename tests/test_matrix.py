@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -83,7 +83,7 @@ def without(line: str) -> str:
             GOOD + "rate_sweep = {start_bps = 1e6, stop_bps = 1000000.0001, points = 500}",
             "coincide",
         ),
-        (GOOD + "include = [{metod = 'all_local'}]", "'metod'; did you mean 'method'?"),
+        (GOOD + "include = [{metod = 'all_local'}]", "'metod'; did you mean 'method'"),
         ("models = [", "not valid TOML"),
     ],
 )
@@ -93,7 +93,7 @@ def test_a_mistake_in_a_file_is_one_clear_line(text: str, said: str) -> None:
     message = str(caught.value)
     assert said in message
     assert "\n" not in message
-    assert "matrix 'my.toml'" in message or said == "coincide"
+    assert "matrix 'my.toml'" in message
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_a_logarithmic_sweep_has_equal_ratios(start: float, ratio: float, points
     assert rates[0] == pytest.approx(start, rel=1e-8)
     assert rates[-1] == pytest.approx(start * ratio, rel=1e-8)
     step = ratio ** (1 / (points - 1))
-    for low, high in zip(rates, rates[1:], strict=False):
+    for low, high in pairwise(rates):
         assert high / low == pytest.approx(step, rel=1e-7)
 
 
@@ -319,7 +319,7 @@ def test_includes_add_up_and_excludes_win(include, exclude) -> None:  # type: ig
 
 def test_filters_of_the_file_hold_beside_those_given() -> None:
     text = WIDE + (
-        "include = [{method = 'all_local'}, {method = 'neurosurgeon', model = ['vgg16', 'alex*']}]\n"
+        "include = [{method = 'all_local'}, {method = 'neurosurgeon', model = ['vgg16', 'a*']}]\n"
         "exclude = {snr_db = 10}"
     )
     found = cells(text, Filters(include=(parse_filter("link=radio*"),)))
@@ -333,7 +333,7 @@ def test_filters_of_the_file_hold_beside_those_given() -> None:
     [
         ("method=neurosurgoen", "matches no cell; did you mean 'neurosurgeon'"),
         ("snr_db=11", "filter snr_db=11 matches no cell"),
-        ("metod=x", "unknown filter field 'metod'; did you mean 'method'?"),
+        ("metod=x", "unknown filter field 'metod'; did you mean 'method'"),
         ("method", "not of the form field=pattern"),
         ("method=", "not of the form field=pattern"),
         ("", "not of the form field=pattern"),

@@ -1,0 +1,112 @@
+"""A time limit interrupts a call wherever it runs, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from benchmarks import timelimit
+from benchmarks.timelimit import CellTimeout, limited
+
+
+def in_main(call: Callable[[], object]) -> object:
+    return call()
+
+
+def in_thread(call: Callable[[], object]) -> object:
+    caught: list[object] = []
+
+    def body() -> None:
+        try:
+            caught.append(call())
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    if isinstance(caught[0], BaseException):
+        raise caught[0]
+    return caught[0]
+
+
+def spin() -> None:
+    while True:
+        try:
+            sum(range(1000))
+        except Exception:
+            pass
+
+
+def spin_and_swallow_once() -> None:
+    try:
+        spin()
+    except BaseException:
+        spin()
+
+
+WHERE = pytest.mark.parametrize("where", [in_main, in_thread])
+
+
+@WHERE
+def test_a_call_that_keeps_its_limit_returns_its_value(where) -> None:  # type: ignore[no-untyped-def]
+    assert where(lambda: limited(30.0, lambda: 42)) == 42
+    assert where(lambda: limited(None, lambda: 42)) == 42
+
+
+@WHERE
+def test_an_error_of_the_call_passes(where) -> None:  # type: ignore[no-untyped-def]
+    def wrong() -> None:
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        where(lambda: limited(30.0, wrong))
+
+
+@WHERE
+@pytest.mark.parametrize("call", [spin, spin_and_swallow_once])
+def test_a_call_that_takes_too_long_is_interrupted(  # type: ignore[no-untyped-def]
+    where, call: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timelimit, "_AGAIN_S", 0.2)
+    began = time.monotonic()
+    with pytest.raises(CellTimeout):
+        where(lambda: limited(0.1, call))
+    assert 0.1 <= time.monotonic() - began < 20.0
+
+
+def test_a_sleeping_call_is_interrupted_in_the_main_thread() -> None:
+    with pytest.raises(CellTimeout):
+        limited(0.1, lambda: time.sleep(1000))
+
+
+@WHERE
+def test_nothing_is_left_behind(where) -> None:  # type: ignore[no-untyped-def]
+    before = signal.getsignal(signal.SIGALRM)
+    threads = threading.active_count()
+
+    def many() -> int:
+        """Calls that end at about their limit: whoever wins, only that call is concerned."""
+        late = 0
+        for _ in range(60):
+            try:
+                limited(0.005, lambda: _busy(0.005))
+            except CellTimeout:
+                late += 1
+        _busy(0.1)  # a late interruption would strike here
+        return late
+
+    assert 0 <= where(many) <= 60
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert threading.active_count() == threads
+
+
+def _busy(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
