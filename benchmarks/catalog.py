@@ -9,10 +9,10 @@ from typing import Any
 
 from benchmarks.cells import Cell
 from coinfer.conventions import convention
-from coinfer.hardware import Presets, built_in_presets
 from coinfer.method import Method
 from coinfer.models import model_spec
 from coinfer.plan import Scenario
+from coinfer.presets import Presets, built_in_presets
 from methods.registry import Methods, find_methods
 
 

@@ -36,19 +36,19 @@ def _models() -> Iterable[str]:
 
 
 def _devices() -> Iterable[str]:
-    from coinfer.hardware import devices
+    from coinfer.presets import devices
 
     return devices()
 
 
 def _servers() -> Iterable[str]:
-    from coinfer.hardware import servers
+    from coinfer.presets import servers
 
     return servers()
 
 
 def _links() -> Iterable[str]:
-    from coinfer.hardware import links
+    from coinfer.presets import links
 
     return links()
 

@@ -40,7 +40,7 @@ def list_models(as_json: bool) -> None:
 @_AS_JSON
 def list_devices(as_json: bool) -> None:
     """List the device presets with the source of their numbers."""
-    from coinfer.hardware import devices
+    from coinfer.presets import devices
 
     found = devices()
     _print(found, {name: _processor(p) for name, p in found.items()}, as_json)
@@ -50,7 +50,7 @@ def list_devices(as_json: bool) -> None:
 @_AS_JSON
 def list_servers(as_json: bool) -> None:
     """List the server presets with the source of their numbers."""
-    from coinfer.hardware import servers
+    from coinfer.presets import servers
 
     found = servers()
     _print(found, {name: _processor(p) for name, p in found.items()}, as_json)
@@ -60,7 +60,7 @@ def list_servers(as_json: bool) -> None:
 @_AS_JSON
 def list_links(as_json: bool) -> None:
     """List the link presets; assumptions of ours are said."""
-    from coinfer.hardware import links
+    from coinfer.presets import links
 
     found = links()
     lines = {}

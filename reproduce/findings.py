@@ -315,7 +315,7 @@ def _published(claim_id: str) -> float:
 
 def _best_interior_s(facts: Facts, case: Case) -> float:
     """Least latency over the interior cuts of an unpruned network, MACs and 32-bit features."""
-    from coinfer.hardware import built_in_presets
+    from coinfer.presets import built_in_presets
 
     network = facts.networks.get(case.model)
     if network is None:

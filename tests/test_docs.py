@@ -69,7 +69,7 @@ def test_the_example_method_runs_and_keeps_the_contract(
 
 
 def test_the_example_device_loads(tmp_path: Path) -> None:
-    from coinfer.hardware import load_presets
+    from coinfer.presets import load_presets
 
     path = tmp_path / "mine.toml"
     path.write_text(blocks("CONTRIBUTING.md", "toml")[0])

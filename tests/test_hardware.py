@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coinfer import hardware
+from coinfer import hardware, presets
 from coinfer.errors import CoinferError, UnknownNameError
-from coinfer.hardware import Kind, Link, Presets, Processor, built_in_presets, load_presets
+from coinfer.hardware import Link, Processor
+from coinfer.presets import Kind, Presets, built_in_presets, load_presets
 
 # Typed from the papers, not from the preset files: FLOP/s, TOPS and GB of memory.
 DEVICES = {
@@ -91,10 +92,10 @@ def test_links_are_those_of_the_papers() -> None:
     named = {*RATES_MBPS, *RADIOS_HZ, "bsc@threestep2020"}
     assert set(built_in_presets().links) == {*named, "rate", "radio"}
     for name, mbps in RATES_MBPS.items():
-        assert hardware.link(name).rate() == pytest.approx(mbps * 1e6, rel=1e-15)
+        assert presets.link(name).rate() == pytest.approx(mbps * 1e6, rel=1e-15)
     for name, hertz in RADIOS_HZ.items():
-        assert hardware.link(name).bandwidth_hz == hertz
-    assert hardware.link("bsc").uses_per_s == 1e6
+        assert presets.link(name).bandwidth_hz == hertz
+    assert presets.link("bsc").uses_per_s == 1e6
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
@@ -120,29 +121,29 @@ def test_a_preset_without_a_number_says_so_and_how_to_give_one(kind: Kind, name:
 
 
 def test_our_own_choices_are_assumptions_until_the_user_decides() -> None:
-    assert "our choice" in hardware.link("radio-1mhz").assumption
-    assert "our choice" in hardware.link("bsc").assumption
-    assert hardware.link("radio-1mhz[round_trip_s=0.1]").assumption != ""
-    assert hardware.link("radio-1mhz[bandwidth_hz=2e6]").assumption == ""
+    assert "our choice" in presets.link("radio-1mhz").assumption
+    assert "our choice" in presets.link("bsc").assumption
+    assert presets.link("radio-1mhz[round_trip_s=0.1]").assumption != ""
+    assert presets.link("radio-1mhz[bandwidth_hz=2e6]").assumption == ""
     for published in (*RATES_MBPS, "awgn-1mhz"):
-        assert hardware.link(published).assumption == ""
+        assert presets.link(published).assumption == ""
 
 
 def test_an_overridden_number_is_not_blamed_on_the_paper() -> None:
-    changed = hardware.device("raspberry-pi-3b+[flops_per_s=4e8]")
+    changed = presets.device("raspberry-pi-3b+[flops_per_s=4e8]")
     assert changed.flops_per_s == 4e8
     assert changed.source.endswith("flops_per_s given by the user")
     assert changed.note == ""
-    same = hardware.device("raspberry-pi-3b+[flops_per_s=2e8]")
-    assert same.note == hardware.device("raspberry-pi-3b+").note != ""
-    assert same.source == hardware.device("raspberry-pi-3b+").source
+    same = presets.device("raspberry-pi-3b+[flops_per_s=2e8]")
+    assert same.note == presets.device("raspberry-pi-3b+").note != ""
+    assert same.source == presets.device("raspberry-pi-3b+").source
 
 
 def test_bare_names() -> None:
-    assert hardware.device("raspberry-pi-4b").flops_per_s == 3e9
-    assert hardware.device("raspberry-pi-3b+").flops_per_s == 0.2e9
-    assert hardware.server("rtx-2080-ti").flops_per_s == 13.45e12
-    assert hardware.device("jetson-nano").name == "jetson-nano@survey"
+    assert presets.device("raspberry-pi-4b").flops_per_s == 3e9
+    assert presets.device("raspberry-pi-3b+").flops_per_s == 0.2e9
+    assert presets.server("rtx-2080-ti").flops_per_s == 13.45e12
+    assert presets.device("jetson-nano").name == "jetson-nano@survey"
     for (kind, bare), alias in built_in_presets().aliases.items():
         assert alias.reason
         assert built_in_presets().find(kind, bare).name == alias.name
@@ -165,10 +166,10 @@ def test_all_spellings_of_a_preset_have_one_canonical_text(kind: Kind, name: str
 
 
 def test_canonical_spelling_of_the_shared_board_is_its_bare_name() -> None:
-    assert hardware.canonical("device", "raspberry-pi-4b@qho2024") == "raspberry-pi-4b"
-    assert hardware.canonical("device", "raspberry-pi-4b@survey") == "raspberry-pi-4b@survey"
-    assert hardware.canonical("link", "rate[rate_bps=1000000]") == "rate[rate_bps=1000000.0]"
-    assert hardware.canonical("link", "3g[round_trip_s=0]") == "3g"
+    assert presets.canonical("device", "raspberry-pi-4b@qho2024") == "raspberry-pi-4b"
+    assert presets.canonical("device", "raspberry-pi-4b@survey") == "raspberry-pi-4b@survey"
+    assert presets.canonical("link", "rate[rate_bps=1000000]") == "rate[rate_bps=1000000.0]"
+    assert presets.canonical("link", "3g[round_trip_s=0]") == "3g"
 
 
 options = st.dictionaries(
@@ -185,9 +186,9 @@ def test_refs_have_one_canonical_text_exactly_where_they_mean_one_link(
         return f"{name}[{','.join(f'{key}={value}' for key, value in given.items())}]"
 
     one, other = ref(first, "3g"), ref(second, "3g@qho2024")
-    same = hardware.link(one) == hardware.link(other)
-    assert same == (hardware.canonical("link", one) == hardware.canonical("link", other))
-    assert hardware.link(hardware.canonical("link", one)) == hardware.link(one)
+    same = presets.link(one) == presets.link(other)
+    assert same == (presets.canonical("link", one) == presets.canonical("link", other))
+    assert presets.link(presets.canonical("link", one)) == presets.link(one)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_refs_have_one_canonical_text_exactly_where_they_mean_one_link(
 )
 def test_bad_refs_are_refused_in_one_line(kind: Kind, ref: str, parts: list[str]) -> None:
     with pytest.raises(CoinferError) as error:
-        hardware.canonical(kind, ref)
+        presets.canonical(kind, ref)
     assert all(part in one_line(error) for part in parts)
 
 
@@ -234,9 +235,9 @@ def test_unknown_names_offer_the_nearest(kind: Kind, name: str, near: str) -> No
 
 
 def test_numbers_without_a_json_spelling() -> None:
-    assert hardware.link("rate[rate_bps=inf]").rate() == math.inf
-    assert hardware.link("rate[rate_bps=0]").rate() == 0.0
-    assert hardware.link("rate[rate_bps=.5]").rate() == 0.5
+    assert presets.link("rate[rate_bps=inf]").rate() == math.inf
+    assert presets.link("rate[rate_bps=0]").rate() == 0.0
+    assert presets.link("rate[rate_bps=.5]").rate() == 0.5
 
 
 # -- user-defined presets -------------------------------------------------------------------------
@@ -282,7 +283,7 @@ def test_a_users_file_adds_names(mine: Presets) -> None:
     )
     assert mine.link("sensor[rate_bps=10]").round_trip_s == 0.2
     assert mine.device("jetson-tk1@lab").source == "measured in our lab"
-    assert mine.server("tesla-p100") == hardware.server("tesla-p100")
+    assert mine.server("tesla-p100") == presets.server("tesla-p100")
 
 
 def test_a_users_file_changes_no_name_that_was_there(mine: Presets) -> None:
@@ -367,10 +368,10 @@ def test_a_link_has_exactly_one_capacity(numbers: dict[str, float]) -> None:
 
 def test_the_rate_says_what_it_lacks() -> None:
     with pytest.raises(CoinferError, match="--snr-db"):
-        hardware.link("awgn-1mhz").rate()
+        presets.link("awgn-1mhz").rate()
     with pytest.raises(CoinferError, match=r"flip_probability=0\.01"):
-        hardware.link("bsc").rate()
-    assert hardware.link("3g").rate(snr_db=10.0) == hardware.link("3g").rate()
+        presets.link("bsc").rate()
+    assert presets.link("3g").rate(snr_db=10.0) == presets.link("3g").rate()
 
 
 # -- rates ----------------------------------------------------------------------------------------
@@ -416,7 +417,7 @@ def test_binary_symmetric_closed_forms() -> None:
     # H2(1/4) = 2 - (3/4) log2 3
     expected = 1 - (2 - 0.75 * math.log2(3))
     assert hardware.bsc_rate_bps(1.0, 0.25) == pytest.approx(expected, rel=1e-14)
-    assert hardware.link("bsc[flip_probability=0.25]").rate() == pytest.approx(expected * 1e6)
+    assert presets.link("bsc[flip_probability=0.25]").rate() == pytest.approx(expected * 1e6)
 
 
 @settings(deadline=None)
@@ -428,7 +429,7 @@ def test_more_flips_carry_no_more_bits(flips: list[float]) -> None:
 
 def test_looking_up_a_preset_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from coinfer import hardware; hardware.device('raspberry-pi-4b');"
+        "import sys; from coinfer import presets; presets.device('raspberry-pi-4b');"
         "heavy = {'torch', 'numpy', 'pydantic', 'cattrs', 'pandas'} & set(sys.modules);"
         "print(sorted(heavy))"
     )

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coinfer import hardware
+from coinfer import presets
 from coinfer.conventions import convention
 from coinfer.errors import CoinferError
 from coinfer.hardware import Link, Processor
@@ -169,9 +169,9 @@ def test_an_accuracy_floor_is_a_share(loss: float) -> None:
 
 
 def scenario(link: str, snr_db: float | None = None, device: str = "raspberry-pi-4b") -> Scenario:
-    server = hardware.server("tesla-p100")
+    server = presets.server("tesla-p100")
     rules = convention("qho2024")
-    return Scenario(hardware.device(device), server, hardware.link(link), rules, snr_db)
+    return Scenario(presets.device(device), server, presets.link(link), rules, snr_db)
 
 
 def test_the_snr_axis_collapses_on_links_that_have_their_rate() -> None:

@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -36,10 +37,8 @@ def in_thread(call: Callable[[], object]) -> object:
 
 def spin() -> None:
     while True:
-        try:
+        with suppress(Exception):
             sum(range(1000))
-        except Exception:
-            pass
 
 
 def spin_and_swallow_once() -> None:
@@ -89,18 +88,14 @@ def test_nothing_is_left_behind(where) -> None:  # type: ignore[no-untyped-def]
     before = signal.getsignal(signal.SIGALRM)
     threads = threading.active_count()
 
-    def many() -> int:
-        """Calls that end at about their limit: whoever wins, only that call is concerned."""
-        late = 0
+    def many() -> None:
+        # Calls that end at about their limit: whoever wins, only that call is concerned.
         for _ in range(60):
-            try:
+            with suppress(CellTimeout):
                 limited(0.005, lambda: _busy(0.005))
-            except CellTimeout:
-                late += 1
         _busy(0.1)  # a late interruption would strike here
-        return late
 
-    assert 0 <= where(many) <= 60
+    where(many)
     assert signal.getsignal(signal.SIGALRM) is before
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
     assert threading.active_count() == threads

@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from coinfer import hardware
+from coinfer import presets
 from coinfer.compression.space import Affine, PruneSpace
 from coinfer.conventions import convention
 from coinfer.cost import (
@@ -82,9 +82,9 @@ def space(task: Task) -> PruneSpace:
 def scenario() -> Scenario:
     """Return the Raspberry Pi 3B+ over 4G, as the QHO paper prices it."""
     return Scenario(
-        hardware.device("raspberry-pi-3b+"),
-        hardware.server("tesla-p100"),
-        hardware.link("4g"),
+        presets.device("raspberry-pi-3b+"),
+        presets.server("tesla-p100"),
+        presets.link("4g"),
         convention("qho2024"),
     )
 
@@ -233,9 +233,9 @@ def test_cells_per_second_of_a_sweep(
 ) -> None:
     """Every cut of AlexNet on every device over 5,000 rates, by broadcasting."""
     rules = convention("qho2024")
-    machines = [hardware.device(name) for name in ("raspberry-pi-3b+", "raspberry-pi-4b")]
-    links = [hardware.link(f"rate[rate_bps={rate}]") for rate in np.geomspace(1e4, 1e8, 5_000)]
-    server = hardware.server("tesla-p100")
+    machines = [presets.device(name) for name in ("raspberry-pi-3b+", "raspberry-pi-4b")]
+    links = [presets.link(f"rate[rate_bps={rate}]") for rate in np.geomspace(1e4, 1e8, 5_000)]
+    server = presets.server("tesla-p100")
     work = split_workload(task, task.graph.cuts, rules)
 
     def sweep() -> Any:
