@@ -41,7 +41,6 @@ class Done:
 class Engine(Protocol):
     """Runs jobs (calls of module-level functions) and hands back each as it finishes."""
 
-    remote: bool
     own_process: bool
 
     def slots(self) -> int:
@@ -91,7 +90,6 @@ def make_engine(executor: str, jobs: int | None, address: str | None) -> Engine:
 class SerialEngine:
     """Runs jobs in this process, when they are waited for."""
 
-    remote = False
     own_process = False
 
     def __init__(self) -> None:
@@ -127,7 +125,6 @@ class SerialEngine:
 class LokyEngine:
     """Worker processes of joblib's loky, each in a pool of its own, each with one thread."""
 
-    remote = False
     own_process = True
 
     def __init__(self, jobs: int) -> None:
@@ -187,7 +184,6 @@ class DaskEngine:
     def __init__(self, jobs: int | None, address: str | None) -> None:
         with _installed("dask"):
             from distributed import Client, LocalCluster
-        self.remote = address is not None
         self._limit = jobs
         self._cluster = None if address else _local_dask(LocalCluster, jobs or 1)
         try:
@@ -260,7 +256,6 @@ class RayEngine:
         with _installed("ray"):
             import ray
         self._ray = ray
-        self.remote = address is not None
         self._limit = jobs
         self._ours = not ray.is_initialized()
         if self._ours:

@@ -415,12 +415,10 @@ class _Driver:
                     continue
                 if work.trained:
                     work.building = True
-                    self._submit(
-                        work, (), prepare_parcel, work.group, self._catalog, self._engine.remote
-                    )
+                    expected = group_inputs(work.group, self._catalog)
+                    self._submit(work, (), prepare_parcel, work.group, self._catalog, expected)
                     return True
-                prepared = prepare(work.group, self._catalog)
-                parcel = pack(prepared, check_code=self._engine.remote)
+                parcel = pack(prepare(work.group, self._catalog))
                 work.parcel = self._engine.share(parcel)
             cells = _next_chunk(work)
             if cells:

@@ -20,7 +20,15 @@ from time import perf_counter
 
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell, Result
-from benchmarks.evaluate import Group, Prepared, cell_inputs, code_inputs, evaluate, prepare
+from benchmarks.evaluate import (
+    Group,
+    Prepared,
+    cell_inputs,
+    code_inputs,
+    evaluate,
+    group_inputs,
+    prepare,
+)
 from benchmarks.rows import Row
 from benchmarks.timelimit import CellTimeout, last_resort, limited
 from coinfer.errors import CoinferError
@@ -29,7 +37,7 @@ from coinfer.errors import CoinferError
 _KEPT_GROUPS = 8
 
 # How often a worker looks whether its driver is still there, in seconds.
-_ORPHAN_CHECK_S = 2.0
+_ORPHAN_CHECK_S = 0.5
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -42,13 +50,11 @@ class Parcel:
         catalog: loads the method files that unpacking may need.
         digest: identity of the content.
         content: the pickled group.
-        check_code: whether a worker must show that it runs the driver's code (another machine).
     """
 
     catalog: Catalog
     digest: str
     content: bytes = field(repr=False, compare=False)
-    check_code: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,20 +81,26 @@ class Answered:
     seconds: float
 
 
-def pack(prepared: Prepared, *, check_code: bool = False) -> Parcel:
+def pack(prepared: Prepared) -> Parcel:
     """Return a prepared group as a parcel."""
     content = pickle.dumps(prepared, protocol=pickle.HIGHEST_PROTOCOL)
-    digest = hashlib.sha256(content).hexdigest()
-    return Parcel(prepared.catalog, digest, content, check_code)
+    return Parcel(prepared.catalog, hashlib.sha256(content).hexdigest(), content)
 
 
-def prepare_parcel(group: Group, catalog: Catalog, check_code: bool) -> Parcel:
+def prepare_parcel(group: Group, catalog: Catalog, expected: dict[str, str]) -> Parcel:
     """Prepare a group in a worker, for methods whose library takes long to build.
 
+    Args:
+        group: the group.
+        catalog: resolves its names.
+        expected: the group's inputs, as the driver knows them.
+
     Raises:
-        CoinferError: when the model cannot be found or traced.
+        CoinferError: when the model cannot be found or traced, or this machine would not answer
+            as the driver would.
     """
-    return pack(prepare(group, catalog), check_code=check_code)
+    _require_same(group.method, expected, group_inputs(group, catalog))
+    return pack(prepare(group, catalog))
 
 
 def run_chunk(parcel: Parcel, cells: tuple[Cell, ...], limits: Limits) -> Answered:
@@ -151,17 +163,18 @@ def unpack(parcel: Parcel) -> Prepared:
     # Our own pickle, from the driver that also sent this call; nothing else is unpickled.
     _ = parcel.catalog.methods
     prepared: Prepared = pickle.loads(parcel.content)  # noqa: S301
-    if parcel.check_code:
-        _check_code(prepared)
+    # Files may differ on another machine, and may change here while a run goes on.
+    _require_same(prepared.group.method, prepared.inputs, code_inputs(prepared.method))
     return prepared
 
 
-def _check_code(prepared: Prepared) -> None:
-    for what, code in code_inputs(prepared.method).items():
-        if prepared.inputs[what] != code:
+def _require_same(method: str, expected: dict[str, str], ours: dict[str, str]) -> None:
+    for what, value in ours.items():
+        if expected[what] != value:
             raise CoinferError(
-                f"worker on {socket.gethostname()} runs other code than this machine ({what} of "
-                f"{prepared.group.method} differs); install the same version there"
+                f"worker on {socket.gethostname()} runs other code than the driver ({what} of "
+                f"{method} differs): install the same version there, or, if a file changed while "
+                "the run went on, start it again"
             )
 
 

@@ -100,19 +100,20 @@ def latency(
     bits, symbols = np.asarray(work.uplink_bits, float), np.asarray(work.uplink_symbols, float)
     uplink = _transfer_s(bits, rate_bps) + _transfer_s(symbols, bandwidth_hz)
     sends = (bits > 0) | (symbols > 0)
-    return Latency(
-        device_s=np.divide(work.device_flops, device_flops_per_s),
-        encode_s=np.divide(work.encode_flops, device_flops_per_s),
-        uplink_s=uplink,
-        round_trip_s=np.where(sends, round_trip_s, 0.0)[()],
-        decode_s=np.divide(work.decode_flops, server_flops_per_s),
-        server_s=np.divide(work.server_flops, server_flops_per_s),
-    )
+    with np.errstate(over="ignore"):  # slower than any float can say is for ever
+        return Latency(
+            device_s=np.divide(work.device_flops, device_flops_per_s),
+            encode_s=np.divide(work.encode_flops, device_flops_per_s),
+            uplink_s=uplink,
+            round_trip_s=np.where(sends, round_trip_s, 0.0)[()],
+            decode_s=np.divide(work.decode_flops, server_flops_per_s),
+            server_s=np.divide(work.server_flops, server_flops_per_s),
+        )
 
 
 def _transfer_s(amount: Floats, per_s: Numbers) -> Floats:
     """Eq. 5, D / R in seconds; nothing to send takes no time, even over a dead link."""
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # [()] makes a number of an array without axes, and leaves every other array alone.
         return np.where(amount > 0, np.divide(amount, per_s), 0.0)[()]
 

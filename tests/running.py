@@ -7,12 +7,14 @@ computed, by which process, and when.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,14 +125,23 @@ class Bench:
     """A folder with the odd method, its log and stores."""
 
     folder: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list, compare=False)
 
     @classmethod
-    def make(cls, folder: Path) -> Bench:
-        """Write the method's file into a folder."""
+    @contextmanager
+    def opened(cls, folder: Path) -> Iterator[Bench]:
+        """Write the method's file into a folder; end what was started and is still running."""
         # A process imports the same text once; the comment makes it another file, not other code.
         text = f"# {folder}\n{METHOD}"
         (folder / "odd_method.py").write_text(text, encoding="utf-8")
-        return cls(folder)
+        bench = cls(folder)
+        yield bench
+        for process in bench.started:
+            for pid in in_session(process.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if process.stderr is not None and not process.stderr.closed:
+                process.communicate()
 
     @property
     def catalog(self) -> Catalog:
@@ -195,7 +206,7 @@ class Bench:
 
     def start(self, *command: str, **environment: str) -> subprocess.Popen[str]:
         """Start a command in a session of its own, its stderr caught."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -203,14 +214,12 @@ class Bench:
             start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         )
+        self.started.append(process)
+        return process
 
     def finish(self, process: subprocess.Popen[str], timeout_s: float = 90.0) -> tuple[int, str]:
         """Wait for a command; return its exit code and stderr."""
-        try:
-            _, errors = process.communicate(timeout=timeout_s)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise
+        _, errors = process.communicate(timeout=timeout_s)
         return process.returncode, errors
 
 
@@ -224,7 +233,6 @@ def wait_until(
             _, errors = process.communicate()
             raise AssertionError(f"ended with {process.returncode} too early: {errors}")
         if time.monotonic() > limit:
-            process.kill()
             raise AssertionError("waited too long")
         time.sleep(0.02)
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.serial import content_hash
 
 SPLITS = ("train", "val", "test")
 
@@ -66,15 +67,21 @@ class Splits:
         train: what networks are trained on.
         val: what every search and every choice reads.
         held_out: the test set, or None where it is out of reach; read it as `test`.
-        name: `cifar10` for exactly its images, `digits`, else the name of the folder.
-        layout: how it lies on disk.
+        hash: content hash of all three splits; it stays when the test set goes.
+        name: `cifar10` for exactly its images, `digits`, else `other`.
     """
 
     train: ImageSet
     val: ImageSet
     held_out: ImageSet | None
-    name: str = ""
-    layout: str = ""
+    hash: str
+    name: str
+
+    @classmethod
+    def of(cls, train: ImageSet, val: ImageSet, test: ImageSet, name: str = "other") -> Splits:
+        """Return a data set of three splits, with its content hash."""
+        together = content_hash({"train": train.hash, "val": val.hash, "test": test.hash})
+        return cls(train, val, test, together, name)
 
     @property
     def test(self) -> ImageSet:
@@ -107,7 +114,9 @@ class Splits:
             CoinferError: for `test`, when this object was made for searching.
         """
         check_split(name)
-        return {"train": self.train, "val": self.val}.get(name) or self.test
+        if name == "test":
+            return self.test
+        return self.train if name == "train" else self.val
 
     def without_test(self) -> Splits:
         """Return the same data with the test set out of reach, for searching and choosing."""
@@ -128,8 +137,8 @@ def images_hash(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
         labels: (N,) int64.
     """
     digest = hashlib.sha256("x".join(map(str, images.shape)).encode() + b"\n")
-    digest.update(np.ascontiguousarray(labels, dtype="<i8"))
-    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ascontiguousarray(labels, dtype="<i8").data)
+    digest.update(np.ascontiguousarray(images).data)
     return digest.hexdigest()
 
 

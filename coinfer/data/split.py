@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from coinfer.data.images import Splits, frozen_set
+from coinfer.data.images import ImageSet, frozen_set
 from coinfer.errors import CoinferError
 
 VAL_PERCENT = 10
@@ -43,7 +43,7 @@ class RawData:
     val_percent: int = VAL_PERCENT
 
 
-def split(raw: RawData) -> Splits:
+def split(raw: RawData) -> dict[str, ImageSet]:
     """Divide a data set into train, validation and test, each in its canonical order.
 
     Raises:
@@ -62,12 +62,15 @@ def split(raw: RawData) -> Splits:
                 f"class '{name}' has {count} training images; train and val need one each"
             )
     chosen = first_of_each_class(raw.train.labels[order], raw.val_percent)
-    parts = (
-        raw.train[order[~chosen]],
-        raw.train[order[chosen]],
-        raw.test[canonical_order(raw.test)],
-    )
-    return Splits(*(frozen_set(_channels_first(p.pixels), p.labels, raw.classes) for p in parts))
+    parts = {
+        "train": raw.train[order[~chosen]],
+        "val": raw.train[order[chosen]],
+        "test": raw.test[canonical_order(raw.test)],
+    }
+    return {
+        name: frozen_set(_channels_first(part.pixels), part.labels, raw.classes)
+        for name, part in parts.items()
+    }
 
 
 def canonical_order(part: Part) -> NDArray[np.intp]:

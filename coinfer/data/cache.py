@@ -1,0 +1,95 @@
+"""Decoded splits in the user's cache folder: written atomically, checked, then memory-mapped.
+
+A split lies under the hash of its content, so two layouts of the same images share it; an index
+file says which source gives which splits. What is opened is hashed first (0.1 s for CIFAR-10), so
+a damaged file counts as none. CIFAR-10 takes 184 MB. `COINFER_CACHE` moves the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Any
+
+import numpy as np
+
+from coinfer.data.images import ImageSet, images_hash
+from coinfer.serial import canonical_json
+
+
+def data_cache() -> Path:
+    """Return the folder of the user's decoded data."""
+    chosen = os.environ.get("COINFER_CACHE")
+    if chosen:
+        return Path(chosen) / "data"
+    from platformdirs import user_cache_path
+
+    return user_cache_path("coinfer") / "data"
+
+
+def keep(key: str, splits: Mapping[str, ImageSet]) -> None:
+    """Write all splits of a source; a cache that cannot be written is no error."""
+    folder = data_cache()
+    record = {
+        "classes": list(splits["train"].classes),
+        "hashes": {name: images.hash for name, images in splits.items()},
+    }
+    index = canonical_json(record) + "\n"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for images in splits.values():
+            _write(folder / _images_file(images.hash), partial(_save, images.images))
+            _write(folder / _labels_file(images.hash), partial(_save, images.labels))
+        # Last: an index that is there names files that are there.
+        _write(folder / f"{key}.json", lambda file: file.write(index.encode()))
+    except OSError:
+        return
+
+
+def kept(key: str, names: Iterable[str]) -> dict[str, ImageSet] | None:
+    """Return some splits of a source; None where any is missing or damaged."""
+    folder = data_cache()
+    try:
+        record: Any = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
+        classes = tuple(map(str, record["classes"]))
+        return {name: _mapped(folder, record["hashes"][name], classes) for name in names}
+    except Exception:  # whatever a damaged file raises, the answer is to decode again
+        return None
+
+
+def _mapped(folder: Path, expected: str, classes: tuple[str, ...]) -> ImageSet:
+    images = np.load(folder / _images_file(expected), mmap_mode="r")
+    labels = np.load(folder / _labels_file(expected))
+    labels.setflags(write=False)
+    found = images_hash(images, labels)
+    if found != expected:
+        raise ValueError(f"damaged: hash {found}")
+    return ImageSet(images, labels, classes, found)
+
+
+def _images_file(content: str) -> str:
+    return f"{content}-images.npy"
+
+
+def _labels_file(content: str) -> str:
+    return f"{content}-labels.npy"
+
+
+def _save(array: np.ndarray[Any, Any], file: IO[bytes]) -> None:
+    np.save(file, array, allow_pickle=False)
+
+
+def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
+    """Write a file atomically: readers see the old one, none, or the whole new one."""
+    with NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
+        part = Path(file.name)
+        try:
+            fill(file)
+        except BaseException:
+            part.unlink()
+            raise
+    part.replace(path)

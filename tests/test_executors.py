@@ -1,0 +1,147 @@
+"""Dask and Ray give the same rows as this process does, and survive the death of a worker.
+
+Each runs against a real cluster of two worker processes on this machine.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from benchmarks import engines
+from benchmarks.engines import make_engine
+from benchmarks.matrix import load
+from coinfer.errors import CoinferError
+from tests.running import Bench, by_status, wait_until
+
+CELLS = 15
+SAFE = (
+    "odd[sleep_s=0.1]",
+    "odd[what=raise,at_bps=2e6]",
+    "odd[what=skip,at_bps=3e6]",
+    "odd_trained[what=raise,at_bps=4e6]",
+    "neurosurgeon",
+    "exhaustive",
+)
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason=f"{package} is not installed")
+
+
+CLUSTERS = pytest.mark.parametrize(
+    "executor",
+    [pytest.param("dask", marks=needs("distributed")), pytest.param("ray", marks=needs("ray"))],
+)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Bench.opened(tmp_path) as opened:
+        yield opened
+
+
+@CLUSTERS
+def test_a_cluster_gives_the_rows_of_one_process_whatever_its_workers_suffer(
+    bench: Bench, executor: str
+) -> None:
+    safe = bench.matrix(CELLS, *SAFE)
+    bench.run(safe, "here")
+    (bench.folder / "log").unlink()
+    # Dask runs cells in a thread, where nothing interrupts a sleep.
+    late = f"odd[at_bps=2000000.0,what={'spin' if executor == 'dask' else 'sleep'}]"
+    deadly = "odd[at_bps=2000000.0,what=kill]"
+    file = bench.file(CELLS, *SAFE, late, deadly)
+    options = ("--executor", executor, "--jobs", "2", "--cell-timeout", "1")
+    process = bench.start(*bench.command(file, "there", *options))
+
+    def workers() -> set[int]:
+        return {pid for pid, *_ in bench.log()}
+
+    wait_until(lambda: len(workers()) == 2 and len(bench.log()) > 8, process)
+    victim = bench.log()[-1][0]
+    assert victim != process.pid
+    os.kill(victim, signal.SIGKILL)
+    code, errors = bench.finish(process)
+
+    assert code == 1, errors  # cells fail, as they should
+    assert len(workers()) >= 4  # others took the places of those that died
+    there = bench.rows("there")
+    assert bench.rows("here") == [row for row in there if row.cell.method not in (late, deadly)]
+    failed = {row.cell.method: row.result.reason for row in there if row.result.status == "failed"}
+    assert failed == {
+        "odd[at_bps=2000000.0,what=raise]": "ArithmeticError: it is too odd",
+        "odd_trained[at_bps=4000000.0,what=raise]": "ArithmeticError: it is too odd",
+        late: "timed out after 1 s",
+        deadly: "worker died 2 times (killed, or out of memory)",
+    }
+    assert by_status(there) == {"ok": 8 * CELLS - 5, "failed": 4, "skipped": 1}
+    assert len(errors.splitlines()) < 20, errors  # the run's own lines, no log of the engine's
+
+
+@contextmanager
+def dask_cluster() -> Iterator[str]:
+    """A Dask cluster of two worker processes that is not the run's own."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=True,
+        host="127.0.0.1",
+        dashboard_address=None,
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+@needs("distributed")
+def test_a_running_dask_scheduler_is_used_and_left_running(bench: Bench) -> None:
+    file = bench.file(12, "odd", "exhaustive")
+    bench.run(load(file), "here")
+    (bench.folder / "log").unlink()
+    with dask_cluster() as address:
+        for store in ("there", "again"):
+            options = ("--executor", "dask", "--address", address)
+            process = bench.start(*bench.command(file, store, *options))
+            code, errors = bench.finish(process)
+            assert code == 0, errors
+            assert bench.rows("here") == bench.rows(store)
+            # It was the cluster that computed, both times.
+            assert process.pid not in {pid for pid, *_ in bench.log()}
+    assert set(bench.asked().values()) == {2}
+
+
+@pytest.mark.parametrize("executor", ["dask", "ray"])
+def test_a_missing_package_names_its_extra(executor: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in ("distributed", "ray"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(CoinferError, match=rf"pip install 'coinfer\[{executor}\]'"):
+        make_engine(executor, 2, None)
+
+
+@needs("distributed")
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "nonsense://x"])
+def test_no_scheduler_at_the_address_is_one_line(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_CONNECT_S", 0.5)
+    with pytest.raises(CoinferError, match=f"no Dask scheduler at '{address}'") as caught:
+        make_engine("dask", None, address)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@needs("ray")
+def test_no_ray_at_the_address_is_one_line(bench: Bench) -> None:
+    options = ("--executor", "ray", "--address", "nowhere")
+    code, errors = bench.finish(bench.start(*bench.command(bench.file(1), "store", *options)))
+    assert code == 2
+    assert errors.startswith("coinfer: no Ray cluster at 'nowhere'")
+    assert len(errors.splitlines()) == 1
