@@ -280,8 +280,9 @@ def preview(
     catalog, asked = ask(matrix, catalog or Catalog(), filters)
     found: dict[str, str] = {}
     wanted = [] if retry_failed else asked
-    if Path(store_path).exists():
-        with Store.open(store_path, create=False, readonly=True) as store:
+    path = Path(store_path)
+    if path.exists() and path.stat().st_size > 0:
+        with Store.open(path, readonly=True) as store:
             found, wanted = _sort_out(store, asked, retry_failed)
     todo = {one.group: one for one in wanted}
     previews = []

@@ -81,7 +81,7 @@ def test_an_interrupted_run_says_so_in_one_line(
     bench: Bench, jobs: int, how: signal.Signals
 ) -> None:
     process = bench.start(*bench.command(bench.file(CELLS, ODD), "store", "--jobs", str(jobs)))
-    wait_until(lambda: len(committed(bench)) >= 3, process)
+    wait_until(lambda: len(bench.log()) > CELLS // 2, process)
     # As from a terminal: to every process of the session.
     (os.killpg if how is signal.SIGINT else os.kill)(process.pid, how)
     code, errors = bench.finish(process)
@@ -90,7 +90,7 @@ def test_an_interrupted_run_says_so_in_one_line(
     assert said == ["coinfer: interrupted; what was committed is kept"]
     assert gone(process.pid)
     kept = committed(bench)
-    assert 3 <= len(kept) < CELLS
+    assert 0 < len(kept) < CELLS
     begun = len(bench.log())
     code, errors = bench.finish(bench.start(*bench.command(bench.file(CELLS, ODD))))
     assert code == 0, errors

@@ -93,7 +93,7 @@ def _pass(
         batch = _take(images, index).to(device, non_blocking=True)
         if generator is not None:
             batch = augment(batch, generator)
-        inputs = normalise(batch.contiguous(memory_format=memory_format))
+        inputs = normalise(batch).contiguous(memory_format=memory_format)
         if size is not None:
             inputs = resize(inputs, size)
         yield inputs, _take(labels, index).to(device, torch.int64, non_blocking=True)

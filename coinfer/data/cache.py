@@ -87,9 +87,10 @@ def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
     """Write a file atomically: readers see the old one, none, or the whole new one."""
     with NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
         part = Path(file.name)
-        try:
-            fill(file)
-        except BaseException:
-            part.unlink()
-            raise
-    part.replace(path)
+    try:
+        with part.open("wb") as opened:
+            fill(opened)
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
