@@ -7,6 +7,7 @@ belongs to must be certain, so each loky worker has a pool of its own.
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
@@ -77,7 +78,9 @@ def make_engine(executor: str, jobs: int | None, address: str | None) -> Engine:
     if jobs is not None and jobs < 0:
         raise CoinferError(f"jobs is {jobs}; allowed is 1 or more, or 0 for one per core")
     if jobs == 0:
-        jobs = len(os.sched_getaffinity(0))
+        from joblib import cpu_count
+
+        jobs = int(cpu_count())
     if executor == "dask":
         return DaskEngine(jobs, address)
     if executor == "ray":
@@ -185,6 +188,10 @@ class DaskEngine:
         with _installed("dask"):
             from distributed import Client, LocalCluster
         self._limit = jobs
+        # What goes wrong becomes a row, or one line of ours, not a traceback in between.
+        self._log = logging.getLogger("distributed.client")
+        self._log_level = self._log.level
+        self._log.setLevel(logging.CRITICAL)
         self._cluster = None if address else _local_dask(LocalCluster, jobs or 1)
         try:
             self._client = Client(address or self._cluster, timeout=_CONNECT_S)
@@ -222,6 +229,7 @@ class DaskEngine:
         self._client.close()
         if self._cluster is not None:
             self._cluster.close()
+        self._log.setLevel(self._log_level)
 
     def _settled(self, job: int, future: Any) -> Done:
         from distributed import KilledWorker
@@ -319,8 +327,6 @@ def _loky_pool() -> Any:
 
 
 def _local_dask(make: Callable[..., Any], workers: int) -> Any:
-    import logging
-
     import dask
 
     # The runner decides what is tried again: one death, one report.
@@ -341,8 +347,6 @@ def _local_dask(make: Callable[..., Any], workers: int) -> Any:
 
 
 def _begin_ray(ray: Any, workers: int, address: str | None) -> None:
-    import logging
-
     where = (
         {"address": address}
         if address

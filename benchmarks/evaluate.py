@@ -30,6 +30,7 @@ from coinfer.hardware import Link, Processor
 from coinfer.method import Context, Ledger, Library, Method
 from coinfer.parts import Parts
 from coinfer.plan import Plan, Scenario, Selection, Task
+from coinfer.refs import parse_ref
 from coinfer.serial import canonical_json, content_hash, to_data
 from coinfer.sources import closure_hash
 from coinfer.tasks import make_task
@@ -91,16 +92,26 @@ def group_inputs(group: Group, catalog: Catalog) -> dict[str, str]:
     task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
     return {
         "task": task.hash,
-        "convention": content_hash(to_data(convention(group.convention))),
-        **code_inputs(method),
+        "convention": _convention_hash(group.convention),
+        **code_inputs(method, catalog.methods.parts),
     }
 
 
-def code_inputs(method: Method) -> dict[str, str]:
-    """Hashes of the code that answers for a method, here: its own, the harness's, libraries."""
+def code_inputs(method: Method, parts: Parts) -> dict[str, str]:
+    """Hashes of the code that answers for a method, here: its own, the harness's, libraries.
+
+    Parts that are not built in count where a plan could name them: for a stranger's method, and
+    for a built-in one whose options do.
+    """
+    built_in = type(method).__module__.partition(".")[0] == "methods"
+    named = {
+        cls.__module__
+        for name, cls in parts.foreign().items()
+        if not built_in or name in str(method.ref)
+    }
     return {
-        "method": _source_hash(type(method).__module__),
-        "harness": _source_hash(__name__, _KEYED_OTHERWISE),
+        "method": _source_hash((type(method).__module__, *sorted(named))),
+        "harness": _source_hash((__name__,), _KEYED_OTHERWISE),
         "numpy": np.__version__.partition(".")[0],
         "python": f"{sys.version_info.major}",
     }
@@ -127,7 +138,7 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
         context = _context(task, rules, cuts, method, group, "build")
         library = method.build(task, context)
         _ = library.hash  # a library is JSON: anything else fails here, not in a worker
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method may even try to end the run
         return replace(blank, failure=_failure(error))
     return replace(blank, library=library, build_ledger=_ledger(context.ledger))
 
@@ -167,7 +178,7 @@ def evaluate(prepared: Prepared, cell: Cell) -> Row:
     failure = prepared.failure
     try:
         result = Result("failed", reason=failure[0]) if failure else _result(prepared, cell)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a method may even try to end the run
         failure = _failure(error)
         result = Result("failed", reason=failure[0])
     return Row(
@@ -208,6 +219,9 @@ def _result(prepared: Prepared, cell: Cell) -> Result:
             ledger=ledger,
         )
     _check_plan(selection.plan, method, cuts, task)
+    refused = _not_admitted(selection.plan, task, scenario.convention)
+    if refused:
+        return Result("skipped", reason=refused, evaluations=selection.evaluations, ledger=ledger)
     priced = _price(selection, task, scenario, prepared.catalog.methods.parts)
     return replace(priced, evaluations=selection.evaluations, ledger=ledger)
 
@@ -225,8 +239,8 @@ def _price(selection: Selection, task: Task, scenario: Scenario, parts: Parts) -
         "uplink_bits": uplink_evidence(plan, task, parts),
     }
     accuracy = loss = None
-    if plan.unchanged:
-        # The network computes what the unpruned one does, and every coder here is lossless.
+    if plan.unchanged and _lossless(plan, task, parts):
+        # The network computes what the unpruned one does, on what really arrives.
         loss, evidence["accuracy_loss"] = 0.0, "analytic"
         if task.baseline_accuracy is not None and task.baseline_evidence is not None:
             accuracy, evidence["accuracy"] = task.baseline_accuracy, task.baseline_evidence
@@ -255,6 +269,22 @@ def _price(selection: Selection, task: Task, scenario: Scenario, parts: Parts) -
     )
 
 
+def _not_admitted(plan: Plan, task: Task, rules: Convention) -> str:
+    """Why a plan's payload has no place under a convention, or ''."""
+    coder = parse_ref(plan.coder).name
+    if task.graph.cut(plan.cut.after).kind == "output" or rules.admits(coder):
+        return ""
+    admitted = ", ".join(rules.payloads())
+    return f"convention {rules.name} admits {admitted} as payload, not {coder}"
+
+
+def _lossless(plan: Plan, task: Task, parts: Parts) -> bool:
+    """Whether what crosses arrives as it was; a coder that does not say so counts as lossy."""
+    if task.graph.cut(plan.cut.after).kind == "output":
+        return True
+    return bool(getattr(parts.coder(plan.coder), "lossless", False))
+
+
 def _check_plan(plan: Plan, method: Method, cuts: tuple[Cut, ...], task: Task) -> None:
     if plan.model != task.model:
         raise CoinferError(f"the plan is for '{plan.model}', the task for '{task.model}'")
@@ -281,8 +311,7 @@ def _energy(time: Latency, scenario: Scenario) -> float | None:
 
 
 def _assumptions(scenario: Scenario) -> tuple[str, ...]:
-    said = (scenario.link.assumption, scenario.device.note, scenario.server.note)
-    return tuple(text for text in said if text)
+    return (scenario.link.assumption,) if scenario.link.assumption else ()
 
 
 def _no_cut(method: Method, rules: Convention) -> str:
@@ -313,7 +342,7 @@ def _add_ledgers(
     return _ledger(total)
 
 
-def _failure(error: Exception) -> tuple[str, str]:
+def _failure(error: BaseException) -> tuple[str, str]:
     text = " ".join(str(error).split()) or "no message"
     reason = text if isinstance(error, CoinferError) else f"{type(error).__name__}: {text}"
     return reason, "".join(traceback.format_exception(error))
@@ -329,16 +358,24 @@ def _task(model: str, max_accuracy_loss: float, groups: bool) -> Task:
 
 
 @cache
-def _source_hash(module: str, without: tuple[str, ...] = ()) -> str:
-    return closure_hash([module], without)
+def _source_hash(modules: tuple[str, ...], without: tuple[str, ...] = ()) -> str:
+    return closure_hash(modules, without)
 
 
 @lru_cache(maxsize=65_536)
 def _hardware_hash(catalog: Catalog, kind: str, ref: str) -> str:
     thing: Processor | Link = getattr(catalog.presets, kind)(ref)
-    # Numbers decide a result; who published them, and what is said about them, do not.
-    numbers = {f.name: getattr(thing, f.name) for f in fields(thing) if f.compare}
-    return content_hash(numbers)
+    # Numbers decide a result, and our assumptions are told in it; who published them does not.
+    told = ("assumption",)
+    return content_hash(
+        {f.name: getattr(thing, f.name) for f in fields(thing) if f.compare or f.name in told}
+    )
+
+
+@cache
+def _convention_hash(name: str) -> str:
+    said = {"source", "note"}  # not rules
+    return content_hash({k: v for k, v in to_data(convention(name)).items() if k not in said})
 
 
 @cache

@@ -71,9 +71,13 @@ def plan(**options: Any) -> int:
 
     catalog = Catalog(options["method_files"], options["preset_files"])
     cell = catalog.canonical(_cell(options))
-    catalog.scenario(cell)  # a missing number is bad input here, not a failed cell
+    scenario = catalog.scenario(cell)  # a missing number is bad input here, not a failed cell
     row = evaluate(prepare(Group.of(cell), catalog), cell)
-    click.echo(json.dumps(answer(row), indent=2) if options["as_json"] else describe(row))
+    notes = [note for note in (scenario.device.note, scenario.server.note) if note]
+    if options["as_json"]:
+        click.echo(json.dumps({**answer(row), "notes": notes}, indent=2))
+    else:
+        click.echo("\n".join([describe(row), *(f"  note     {note}" for note in notes)]))
     if row.result.status == "failed":
         click.echo(row.traceback, err=True)
         return EXIT_FAILED
@@ -105,19 +109,17 @@ def _cell(options: dict[str, Any]) -> Any:
 
 
 def _link(options: dict[str, Any]) -> str:
-    """The link's ref; a rate or bandwidth given by flag replaces the preset's."""
+    """The link's ref, a rate or bandwidth given by flag in place of the preset's."""
     from coinfer.errors import CoinferError
 
     rate, bandwidth, link = options["rate_bps"], options["bandwidth_hz"], options["link"]
     if rate is not None and bandwidth is not None:
         raise CoinferError("--rate-bps and --bandwidth-hz exclude each other; give one")
-    if rate is not None:
-        return _with("rate", rate_bps=rate)
-    if bandwidth is not None:
-        return _with("radio", bandwidth_hz=bandwidth)
-    if link is None:
+    if link is None and rate is None and bandwidth is None:
         raise CoinferError("no link: give --link, --rate-bps, or --bandwidth-hz with --snr-db")
-    return str(link)
+    if link is None:
+        link = "rate" if rate is not None else "radio"
+    return _with(link, rate_bps=rate, bandwidth_hz=bandwidth)
 
 
 def _with(ref: str, **numbers: float | None) -> str:
@@ -138,7 +140,7 @@ def answer(row: Row) -> dict[str, Any]:
     from coinfer.serial import canonical_json, to_data
 
     result = row.result
-    data = {
+    data: dict[str, Any] = {
         "model": row.cell.model,
         "method": row.cell.method,
         "device": row.cell.device,
@@ -169,7 +171,8 @@ def answer(row: Row) -> dict[str, Any]:
         "evidence": result.evidence,
         "assumptions": list(result.assumptions),
     }
-    return dict(json.loads(canonical_json(to_data(data)))) if _has_infinity(data) else data
+    strict = json.loads(canonical_json(to_data(data)))  # infinities have become strings
+    return {name: strict[name] for name in data}
 
 
 def describe(row: Row) -> str:
@@ -210,8 +213,3 @@ def _seconds(value: float) -> str:
     if value >= 1 or value == 0:
         return f"{value:.4g} s"
     return f"{value * 1e3:.4g} ms" if value >= 1e-3 else f"{value * 1e6:.4g} us"
-
-
-def _has_infinity(data: dict[str, Any]) -> bool:
-    numbers = [*(data["latency"] or {}).values(), data["rate_bps"], data["energy_j"]]
-    return any(value is not None and value in (float("inf"), float("-inf")) for value in numbers)

@@ -44,7 +44,8 @@ def _matrices() -> list[str]:
     type=click.Choice(["joblib", "dask", "ray"]),
     default="joblib",
     show_default=True,
-    help="Who runs the workers; dask and ray also do so on other machines.",
+    help="Who runs the workers; dask and ray also do so on other machines, which need the same "
+    "version of coinfer, and method and preset files at the same paths.",
 )
 @click.option("--address", help="Running Dask scheduler (tcp://host:8786) or Ray head (host:6379).")
 @click.option(

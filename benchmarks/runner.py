@@ -338,6 +338,7 @@ def _sort_out(
 class _Work:
     """What is left of a group."""
 
+    number: int
     group: Group
     trained: bool
     pending: deque[Cell]
@@ -376,7 +377,7 @@ class _Driver:
         self._catalog = catalog
         self._limits = limits
         self._commit = commit
-        self._queue: deque[_Work] = deque()
+        self._works: dict[int, _Work] = {}  # those not over, in order
         self._jobs: dict[int, _Job] = {}
         self._numbers = iter(range(sys.maxsize))
         self._deaths: Counter[Cell] = Counter()
@@ -384,18 +385,19 @@ class _Driver:
 
     def compute(self, wanted: list[Asked]) -> None:
         """Compute and commit every wanted cell."""
-        for one in wanted:
+        for number, one in enumerate(wanted):
             card = self._catalog.method(one.group.method).card
             trained = card.accuracy_signal != "baseline"
-            self._queue.append(_Work(one.group, trained, deque(one.cells)))
+            self._works[number] = _Work(number, one.group, trained, deque(one.cells))
             self._keys.update(one.keys)
         self._fill()
         while self._jobs:
-            rows = [
-                row
-                for done in self._engine.wait(_TICK_S)
-                for row in self._settle(self._jobs.pop(done.job), done)
-            ]
+            rows: list[Row] = []
+            for done in self._engine.wait(_TICK_S):
+                job = self._jobs.pop(done.job)
+                rows += self._settle(job, done)
+                if job.work.over:
+                    del self._works[job.work.number]
             # First new work, so that the workers go on while the rows are committed.
             self._fill()
             if rows:
@@ -408,9 +410,7 @@ class _Driver:
             free -= 1
 
     def _submit_next(self) -> bool:
-        while self._queue and self._queue[0].over:
-            self._queue.popleft()
-        for work in self._queue:
+        for work in self._works.values():
             if work.parcel is None:
                 if work.building or not (work.pending or work.alone):
                     continue

@@ -164,7 +164,8 @@ def unpack(parcel: Parcel) -> Prepared:
     _ = parcel.catalog.methods
     prepared: Prepared = pickle.loads(parcel.content)  # noqa: S301
     # Files may differ on another machine, and may change here while a run goes on.
-    _require_same(prepared.group.method, prepared.inputs, code_inputs(prepared.method))
+    here = code_inputs(prepared.method, prepared.catalog.methods.parts)
+    _require_same(prepared.group.method, prepared.inputs, here)
     return prepared
 
 

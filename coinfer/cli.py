@@ -52,7 +52,7 @@ class RoomGroup(click.Group):
             return None
         try:
             command = point.load()
-        except Exception as error:  # a stranger's import may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's import may raise anything
             return _broken_command(cmd_name, point, error)
         return command if isinstance(command, click.Command) else None
 
@@ -67,7 +67,7 @@ class RoomGroup(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _broken_command(name: str, point: EntryPoint, error: Exception) -> click.Command:
+def _broken_command(name: str, point: EntryPoint, error: BaseException) -> click.Command:
     text = " ".join(str(error).split())
     message = f"command '{name}' ({point.value}) does not load: {type(error).__name__}: {text}"
 
@@ -150,9 +150,10 @@ def run(args: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EISDIR, errno.ENOTDIR):
-            return _complain(f"{error.strerror}: '{error.filename or ''}'; nothing was lost")
-        raise
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        where = "" if error.filename is None else f" '{error.filename}'"
+        return _complain(f"{error.strerror}:{where}; nothing that was committed is lost")
 
 
 def _complain(message: str) -> int:

@@ -26,8 +26,7 @@ class Convention:
         name: `qho2024`, `harmonised`, ...
         source: the paper whose accounting it is.
         flops_rules: counting rule (`coinfer.flops.RULES`).
-        coders: payload formats admitted, as part names; the first that fits is a method's
-            default at interior cuts.
+        coders: payload formats admitted, as part names; `*` admits a method's own.
         input_coder: the payload format of the input at cut 0.
         codec_counted: whether encoder and decoder computation is priced.
         cut_kinds: (method name glob, cut kinds it may choose among), first match wins; a method
@@ -57,6 +56,14 @@ class Convention:
                     f"Convention.cut_kinds of '{self.name}' for '{method}' is {kinds}; "
                     f"allowed: {', '.join(CUT_KINDS)}"
                 )
+
+    def admits(self, coder: str) -> bool:
+        """Whether a payload format (by part name) may be sent under these rules."""
+        return coder in self.coders or "*" in self.coders
+
+    def payloads(self) -> tuple[str, ...]:
+        """Return the payload formats that are admitted by name."""
+        return tuple(coder for coder in self.coders if coder != "*")
 
     def kinds_for(self, method: str, able: frozenset[str]) -> frozenset[str]:
         """Return the cut kinds that `method`, able to use `able`, may choose among."""

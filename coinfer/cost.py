@@ -19,7 +19,7 @@ from coinfer.conventions import Convention
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut, LayerGraph
 from coinfer.hardware import Link, Processor
-from coinfer.parts import Parts, installed_parts
+from coinfer.parts import NO_PART, Parts, installed_parts
 
 if TYPE_CHECKING:
     from coinfer.compression.space import PruneSpace
@@ -176,8 +176,13 @@ def energy_j(time: Latency, device: Processor, link: Link) -> Numbers:
             f"energy needs watts: give compute_watts of device '{device.name}' "
             f"(--device-watts) and transmit_watts of link '{link.name}' (--radio-watts)"
         )
-    computing = (time.device_s + time.encode_s) * device.compute_watts
-    return computing + time.uplink_s * link.transmit_watts
+    computing = _spent_j(time.device_s + time.encode_s, device.compute_watts)
+    return computing + _spent_j(time.uplink_s, link.transmit_watts)
+
+
+def _spent_j(seconds: Numbers, watts: float) -> Numbers:
+    """Return seconds times watts; what takes no power spends nothing, however long it takes."""
+    return np.zeros_like(seconds)[()] if watts == 0 else seconds * watts
 
 
 def uplink_bits(
@@ -232,6 +237,13 @@ def plan_workload(
         CoinferError: when the plan does not fit the task or the convention.
     """
     parts = parts or installed_parts()
+    for kind in ("criterion", "schedule", "channel"):
+        parts.check(kind, getattr(plan, kind))
+    if plan.channel != NO_PART and parts.make("channel", plan.channel).analog:
+        raise CoinferError(
+            f"channel '{plan.channel}' is analog: its payload is symbols, which a plan cannot be "
+            "priced by yet; digital channels and 'none' can"
+        )
     cut = task.graph.cut(plan.cut.after)
     if cut.index != plan.cut.index:
         raise CoinferError(

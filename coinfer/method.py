@@ -100,6 +100,11 @@ class MethodCard:
                 f"MethodCard.cuts of '{self.name}' is {sorted(self.cuts)}; "
                 "allowed: input, interior, output"
             )
+        if not self.sees <= {"device", "server", "link", "snr"}:
+            raise CoinferError(
+                f"MethodCard.sees of '{self.name}' is {sorted(self.sees)}; "
+                "allowed: device, server, link, snr"
+            )
         unknown = set(self.phases) - set(PHASES)
         if unknown:
             raise CoinferError(
@@ -128,8 +133,13 @@ class Ledger:
         """Add evaluations or epochs to a phase.
 
         Raises:
-            CoinferError: for a phase that is not one of PHASES.
+            CoinferError: for a phase that is not one of PHASES, or for what cannot be spent.
         """
+        if type(evaluations) is not int or evaluations < 0 or not 0 <= epochs < float("inf"):
+            raise CoinferError(
+                f"a ledger cannot add {evaluations!r} evaluations and {epochs!r} epochs; "
+                "allowed are whole numbers and finite ones, 0 or more"
+            )
         self._add(LedgerEntry(phase, evaluations, epochs))
 
     @contextmanager

@@ -79,6 +79,7 @@ class Coder(Part, Protocol):
 
     cut_kinds: ClassVar[frozenset[str]]
     evidence: ClassVar[Evidence]
+    lossless: ClassVar[bool]
 
     def available(self, source: Source) -> bool:
         """Return whether the source has what the format needs."""
@@ -130,6 +131,7 @@ class Float32:
     name: ClassVar[str] = "float32"
     cut_kinds: ClassVar[frozenset[str]] = frozenset({"input", "interior"})
     evidence: ClassVar[Evidence] = "analytic"
+    lossless: ClassVar[bool] = True
 
     def available(self, source: Source) -> bool:
         """Every source will do."""
@@ -148,6 +150,7 @@ class Raw8:
     name: ClassVar[str] = "raw8"
     cut_kinds: ClassVar[frozenset[str]] = frozenset({"input"})
     evidence: ClassVar[Evidence] = "analytic"
+    lossless: ClassVar[bool] = True
 
     def available(self, source: Source) -> bool:
         """Every source will do."""
@@ -166,6 +169,7 @@ class Png:
     name: ClassVar[str] = "png"
     cut_kinds: ClassVar[frozenset[str]] = frozenset({"input"})
     evidence: ClassVar[Evidence] = "measured"
+    lossless: ClassVar[bool] = True
 
     def available(self, source: Source) -> bool:
         """Return whether the source's PNG size was measured."""
@@ -224,6 +228,19 @@ class Parts:
         """Return a codec by ref."""
         return cast(Codec, self.make("codec", ref))
 
+    def foreign(self) -> dict[str, type]:
+        """Return the parts that are not built in, by name."""
+        return {cls.name: cls for cls in self.classes.values() if cls not in BUILT_IN}  # type: ignore[attr-defined]
+
+    def check(self, kind: str, ref: str) -> None:
+        """Refuse a part that is not known; `none` is no part.
+
+        Raises:
+            CoinferError: for an unknown name or an option it does not take.
+        """
+        if ref != NO_PART:
+            self.make(kind, ref)
+
     def with_classes(self, classes: Iterable[type]) -> Parts:
         """Return these parts and those among `classes` that are parts.
 
@@ -248,7 +265,16 @@ def is_part(cls: type) -> bool:
 
 @cache
 def installed_parts() -> Parts:
-    """Return the built-in parts and those of installed packages."""
+    """Return the built-in parts and those of installed packages; broken ones are reported."""
     found, broken = load_entry_points(PART_GROUP)
-    parts = Parts({}, tuple(broken)).with_classes(BUILT_IN)
-    return parts.with_classes(f.value for f in found if isinstance(f.value, type))
+    parts = Parts({}).with_classes(BUILT_IN)
+    for plugin in found:
+        if not isinstance(plugin.value, type) or not is_part(plugin.value):
+            reason = f"not a class with a `kind` ({', '.join(PART_KINDS)}) and a `name`"
+            broken.append(Broken(plugin.name, plugin.origin, reason))
+            continue
+        try:
+            parts = parts.with_classes([plugin.value])
+        except CoinferError as error:
+            broken.append(Broken(plugin.name, plugin.origin, str(error)))
+    return Parts(parts.classes, tuple(broken))

@@ -210,6 +210,11 @@ class Selection:
     evaluations: int = 0
 
     def __post_init__(self) -> None:
+        if type(self.evaluations) is not int or self.evaluations < 0:
+            raise CoinferError(
+                f"Selection.evaluations is {self.evaluations!r}; allowed is a whole number, 0 or "
+                "more"
+            )
         if (self.plan is None) != (self.status == "infeasible"):
             raise CoinferError(
                 f"Selection.status is '{self.status}' with plan "

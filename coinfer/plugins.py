@@ -47,7 +47,7 @@ def load_entry_points(group: str) -> tuple[list[Found], list[Broken]]:
         origin = f"entry point {point.value}"
         try:
             found.append(Found(point.name, point.load(), origin))
-        except Exception as error:  # a stranger's import may raise anything
+        except (Exception, SystemExit) as error:  # a stranger's import may raise anything
             broken.append(Broken(point.name, origin, _one_line(error)))
     return found, broken
 
@@ -75,7 +75,7 @@ def load_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise CoinferError(f"'{path}' does not import: {_one_line(error)}") from error
     return module

@@ -1,7 +1,9 @@
 """Code versions in keys: a hash of the source that determines a result (design ruling 14).
 
-The closure of a module is the module and, transitively, the modules it imports from the same
-project (or the same stranger's package). Comments, layout and docstrings do not count.
+The closure of a module is the module and, transitively, the modules it imports: those of this
+project, those of its own package, and any other whose file is neither part of Python nor of an
+installed package (a helper beside a method's file). Comments, docstrings and blank lines do not
+count, and the hash is the same for every Python.
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import io
 import sys
-from collections.abc import Iterable
+import sysconfig
+import tokenize
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -39,28 +44,84 @@ def _closure(roots: tuple[str, ...], without: tuple[str, ...] = ()) -> dict[str,
         name = pending.pop()
         left_out = any(name == other or name.startswith(f"{other}.") for other in without)
         path = None if left_out or name in hashes else _source_path(name)
-        if path is not None:
-            hashes[name], imports = _read(path, path.stat().st_mtime_ns)
-            pending += [found for found in imports if found.partition(".")[0] in packages]
+        if path is None or not (name.partition(".")[0] in packages or _of_the_user(path)):
+            continue
+        hashes[name], imports = _read(path, path.stat().st_mtime_ns)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        pending += [found for level, text in imports for found in _absolute(level, text, package)]
     return hashes
 
 
+def _absolute(level: int, name: str, package: str) -> Iterator[str]:
+    """Yield the full name of an import, relative to `package` where it has a level."""
+    if level == 0:
+        yield name
+        return
+    base = package.split(".")[: len(package.split(".")) - (level - 1)] if package else []
+    if base:
+        yield ".".join([*base, *filter(None, [name])])
+
+
 @cache
-def _read(path: Path, _changed_ns: int) -> tuple[str, tuple[str, ...]]:
-    """Return the hash of a file's code without docstrings, and the names it may import."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports: list[str] = []
+def _read(path: Path, _changed_ns: int) -> tuple[str, tuple[tuple[int, str], ...]]:
+    """Return the hash of a file's code, and what it may import as (level, name)."""
+    text = path.read_text(encoding="utf-8")
+    tree = ast.parse(text)
+    imports: list[tuple[int, str]] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            imports.append(node.module)
-            imports += [f"{node.module}.{alias.name}" for alias in node.names]
-        if isinstance(
-            node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-        ) and (ast.get_docstring(node, clean=False) is not None):
-            node.body = node.body[1:] or [ast.Pass()]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest(), tuple(imports)
+            imports += [(0, alias.name) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            imports.append((node.level, base))
+            # `from package import thing`: the thing may be a module.
+            names = [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+            imports += [(node.level, name) for name in names]
+    return hashlib.sha256(_code(text, tree).encode()).hexdigest(), tuple(imports)
+
+
+def _code(text: str, tree: ast.Module) -> str:
+    """Return a source without comments, docstrings, blank lines and trailing blanks."""
+    lines = [line.encode() for line in io.StringIO(text)]
+    for start, end in sorted([*_docstrings(tree), *_comments(text)], reverse=True):
+        (first, column), (last, end_column) = start, end
+        lines[first : last + 1] = [lines[first][:column] + lines[last][end_column:]]
+    return "\n".join(filter(None, (line.decode().rstrip() for line in lines)))
+
+
+Span = tuple[tuple[int, int], tuple[int, int]]
+
+
+def _docstrings(tree: ast.Module) -> Iterator[Span]:
+    """Yield where docstrings are: (line, byte) to (line, byte), lines from 0."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+            found = node.body[0]
+            assert found.end_lineno is not None
+            assert found.end_col_offset is not None
+            yield (found.lineno - 1, found.col_offset), (found.end_lineno - 1, found.end_col_offset)
+
+
+def _comments(text: str) -> Iterator[Span]:
+    """Yield where comments are, as `_docstrings` does."""
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            line, column = token.start
+            start = len(token.line[:column].encode())
+            yield (line - 1, start), (line - 1, start + len(token.string.encode()))
+
+
+@cache
+def _installed() -> tuple[Path, ...]:
+    """Folders of Python itself and of installed packages."""
+    names = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({Path(sysconfig.get_paths()[name]).resolve() for name in names})
+
+
+def _of_the_user(path: Path) -> bool:
+    """Whether a file is neither Python's nor an installed package's."""
+    return not any(path.resolve().is_relative_to(folder) for folder in _installed())
 
 
 def _source_path(name: str) -> Path | None:
@@ -71,7 +132,7 @@ def _source_path(name: str) -> Path | None:
     """
     loaded = getattr(sys.modules.get(name), "__file__", None)
     if loaded is not None:
-        return Path(loaded)
+        return Path(loaded) if loaded.endswith(".py") else None
     top, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(top)

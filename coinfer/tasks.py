@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from coinfer.graphs import layer_graph
-from coinfer.models import build, model_spec
+from coinfer.models import ModelSpec, build, model_spec, models
 from coinfer.plan import Source, Task
 
 
@@ -20,10 +20,14 @@ def source_sizes() -> dict[tuple[int, ...], dict[str, Any]]:
     return {tuple(record["shape"]): record}
 
 
-def source_of(shape: tuple[int, ...]) -> Source:
-    """Return the source tensor of a shape, with its measured PNG size where there is one."""
-    measured = source_sizes().get(shape)
-    return Source(shape, png_bits=measured["png_bits"]["mean"] if measured else None)
+def source_of(spec: ModelSpec) -> Source:
+    """Return the source tensor of a network, with its measured PNG size where there is one.
+
+    The registered networks classify CIFAR-10, whose images were measured; what feeds any other
+    network is not known, even where it has the same shape.
+    """
+    measured = source_sizes().get(spec.source_shape) if spec.builder in models() else None
+    return Source(spec.source_shape, png_bits=measured["png_bits"]["mean"] if measured else None)
 
 
 def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = False) -> Task:
@@ -46,7 +50,7 @@ def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = Fal
     return Task(
         model=spec.name,
         graph=layer_graph(spec.name),
-        source=source_of(spec.source_shape),
+        source=source_of(spec),
         baseline_accuracy=spec.published_accuracy,
         baseline_evidence=None if spec.published_accuracy is None else "published",
         max_accuracy_loss=max_accuracy_loss,

@@ -47,7 +47,7 @@ class AllServer(Method):
     def __post_init__(self) -> None:
         if self.payload not in FORMATS:
             raise CoinferError(
-                f"all_server: payload is '{self.payload}'; {nearest(self.payload, FORMATS)} "
+                f"all_server: payload is '{self.payload}'; {nearest(str(self.payload), FORMATS)} "
                 f"allowed: {', '.join(FORMATS)}"
             )
 
@@ -56,10 +56,10 @@ class AllServer(Method):
         if scenario is None:
             return None
         coder = self._coder(scenario.convention)
-        if coder not in scenario.convention.coders:
+        if not scenario.convention.admits(coder):
             return Skip(
                 f"convention {scenario.convention.name} admits "
-                f"{', '.join(scenario.convention.coders)} as payload, not {coder}"
+                f"{', '.join(scenario.convention.payloads())} as payload, not {coder}"
             )
         if not installed_parts().coder(coder).available(task.source):
             return Skip(f"no {coder} size was measured for a source of shape {task.source.shape}")

@@ -42,9 +42,9 @@ def _candidates(context: Context) -> Iterator[tuple[Cut, str]]:
     parts = installed_parts()
     for cut in context.cuts:
         if cut.kind == "output":
-            yield cut, context.convention.coders[0]
+            yield cut, context.convention.payloads()[0]
             continue
-        for name in context.convention.coders:
+        for name in context.convention.payloads():
             coder = parts.coder(name)
             if cut.kind in coder.cut_kinds and coder.available(context.task.source):
                 yield cut, name

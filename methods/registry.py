@@ -60,12 +60,22 @@ class Methods:
                 arguments[name] = float(value)  # 2 and 2.0 are one option, and so one key
         try:
             return cls(**arguments)
-        except (TypeError, ValueError) as error:
-            raise CoinferError(f"method '{parsed}': {error}") from None
+        except CoinferError:
+            raise
+        except Exception as error:  # a stranger's constructor may raise anything
+            text = " ".join(str(error).split())
+            raise CoinferError(f"method '{parsed}': {type(error).__name__}: {text}") from None
 
     def card(self, name: str) -> MethodCard:
-        """Return the card of the method called `name`."""
-        return self.make(parse_ref(name).name).card
+        """Return the card of the method called `name`.
+
+        Raises:
+            UnknownNameError: with the nearest names.
+        """
+        cls = self.classes.get(parse_ref(name).name)
+        if cls is None:
+            raise UnknownNameError("method", name, self.classes)
+        return cls.card
 
     def with_file(self, path: Path) -> Methods:
         """Return these methods and those (and the parts) that a file defines.
@@ -114,7 +124,8 @@ def installed_methods() -> Methods:
             _add(classes, origins, plugin.value, plugin.origin)  # type: ignore[arg-type]
         except CoinferError as error:
             broken.append(Broken(plugin.name, plugin.origin, str(error)))
-    return Methods(classes, origins, installed_parts(), tuple(broken))
+    parts = installed_parts()
+    return Methods(classes, origins, parts, (*broken, *parts.broken))
 
 
 def find_methods(files: tuple[str, ...] = ()) -> Methods:

@@ -156,6 +156,21 @@ def test_a_skipped_method_is_an_answer_not_an_error(capsys: pytest.CaptureFixtur
     assert "skipped: convention qho2024 admits float32 as payload, not png" in text
 
 
+def test_a_rate_by_flag_keeps_the_rest_of_the_link(capsys: pytest.CaptureFixture[str]) -> None:
+    command = QUESTION.replace("--link 3g", "--link 3g[round_trip_s=0.5] --rate-bps 1e6 --json")
+    answer = json.loads(out(capsys, command))
+    assert answer["link"] == "3g[rate_bps=1000000.0,round_trip_s=0.5]"
+    assert answer["latency"]["round_trip_s"] == 0.5
+
+
+def test_notes_on_a_preset_are_told_apart_from_our_assumptions(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer = json.loads(out(capsys, QUESTION + " --json"))
+    assert answer["assumptions"] == []
+    assert "0.2 GFLOPS as printed" in answer["notes"][0]
+
+
 @pytest.mark.parametrize(
     ("command", "words"),
     [
@@ -167,6 +182,9 @@ def test_a_skipped_method_is_an_answer_not_an_error(capsys: pytest.CaptureFixtur
         (QUESTION.replace("--link 3g", ""), "no link: give --link, --rate-bps"),
         (QUESTION.replace("raspberry-pi-3b+", "honor-8-lite"), "no FLOP/s is published"),
         (QUESTION.replace("raspberry-pi-3b+", "iphone-13"), "TOPS are not FLOPS"),
+        (QUESTION.replace("neurosurgeon", "all_server[payload=5]"), "allowed: convention"),
+        (QUESTION + " --bandwidth-hz 1e6", "bandwidth_hz"),
+        (QUESTION.replace("--link 3g", "--link nonsense --rate-bps 1e6"), "unknown link"),
         (NUMBERS + " --rate-bps -1", "rate_bps is -1.0; allowed"),
         (NUMBERS + " --rate-bps nan", "rate_bps is nan; allowed"),
         (NUMBERS + " --bandwidth-hz 1e6", "needs an SNR"),

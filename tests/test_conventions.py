@@ -26,8 +26,8 @@ def test_there_is_one_per_paper_and_a_common_one() -> None:
     [
         ("qho2024", "table1", False, "float32"),
         ("cpcdrl2024", "macs", False, "float32"),
-        ("threestep2020", "table1_dropout_free", True, "png"),
-        ("cia2021", "table1_dropout_free", True, "png"),
+        ("threestep2020", "table1_dropout_free", False, "png"),
+        ("cia2021", "table1_dropout_free", False, "png"),
         ("harmonised", "table1_dropout_free", True, "raw8"),
     ],
 )
@@ -63,7 +63,7 @@ def test_harmonised_gives_every_method_every_cut() -> None:
 @pytest.mark.parametrize("name", sorted(conventions()))
 def test_every_payload_format_exists_and_the_inputs_fits_the_input(name: str) -> None:
     record = convention(name)
-    made = [installed_parts().coder(coder) for coder in record.coders]
+    made = [installed_parts().coder(coder) for coder in record.payloads()]
     assert "input" in installed_parts().coder(record.input_coder).cut_kinds
     assert any("interior" in coder.cut_kinds for coder in made)
 
@@ -112,3 +112,18 @@ def test_bad_records_are_refused(changes: dict[str, object], parts: list[str]) -
 def test_an_unknown_name_offers_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'harmonised'"):
         convention("harmonized")
+
+
+@pytest.mark.parametrize(
+    ("name", "coder", "admitted"),
+    [
+        ("qho2024", "float32", True),
+        ("qho2024", "png", False),
+        ("cpcdrl2024", "own", False),
+        ("harmonised", "own", True),
+        ("cia2021", "huffman", True),
+    ],
+)
+def test_who_admits_which_payload(name: str, coder: str, admitted: bool) -> None:
+    assert convention(name).admits(coder) is admitted
+    assert "*" not in convention(name).payloads()

@@ -52,7 +52,7 @@ def test_a_run_killed_at_random_points_ends_in_the_same_store(
     bench.run(load(file), "undisturbed")
     (bench.folder / "log").unlink()
     draw = random.Random(seed)
-    for _ in range(3):
+    for _ in range(2):
         before, begun = committed(bench), len(bench.log())
         process = bench.start(*bench.command(file, "store", "--jobs", str(jobs)))
         # Somewhere between a first evaluation and all of them, not at their boundaries.

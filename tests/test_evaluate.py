@@ -230,7 +230,7 @@ def test_a_key_changes_with_everything_that_determines_the_result(tmp_path: Path
     base = inputs_of(mine, one)
     other_code = tmp_path / "other"
     other_code.mkdir()
-    assert inputs_of(mine, method_file(other_code, body.replace("None", "(None)"))) == base
+    assert inputs_of(mine, method_file(other_code, f"{body}  # the same")) == base
     another = tmp_path / "another"
     another.mkdir()
     changed = method_file(another, body + "  # a comment\n\ndef helper(self): return 1")
@@ -257,3 +257,100 @@ def test_rows_compare_by_result_not_by_run() -> None:
     assert first == second
     assert first.key == second.key
     assert json.dumps(first.inputs, sort_keys=True) == json.dumps(second.inputs, sort_keys=True)
+
+
+def coder_file(folder: Path, bits: float, extra: str = "") -> Catalog:
+    """A catalog that knows the method `mine`, which sends features by a coder of its own."""
+    body = """
+    def select(self, library, scenario, context):
+        cut = next(cut for cut in context.cuts if cut.kind == "interior")
+        return Selection(
+            Plan(context.task.model, CutRef(cut.index, cut.after), coder="own"), evaluations=1)
+    """
+    catalog = method_file(folder, body)
+    path = Path(catalog.method_files[0])
+    path.write_text(
+        path.read_text()
+        + f"""
+
+class Own:
+    kind, name, cut_kinds, evidence = "coder", "own", frozenset({{"interior"}}), "analytic"
+    {extra}
+    def available(self, source): return True
+    def bits(self, elements, source): return {bits} * elements
+"""
+    )
+    return catalog
+
+
+def test_only_a_coder_that_says_lossless_keeps_the_accuracy(tmp_path: Path) -> None:
+    cell = replace(CELL, method="mine", convention="harmonised")
+    task = replace(worlds.small_task(), baseline_accuracy=0.9, baseline_evidence="published")
+    for name, extra, expected in (("a", "", None), ("b", "lossless = True", 0.9)):
+        folder = tmp_path / name
+        folder.mkdir()
+        catalog = coder_file(folder, 1.0, extra)
+        prepared = replace(prepare(Group.of(cell), catalog), task=task)
+        result = evaluate(prepared, cell).result
+        assert (result.status, result.accuracy) == ("ok", expected)
+        assert ("accuracy" in result.evidence) == (expected is not None)
+
+
+def test_a_payload_that_the_convention_does_not_admit_is_skipped(tmp_path: Path) -> None:
+    row = answer(replace(CELL, method="mine"), coder_file(tmp_path, 1.0))
+    assert row.result.status == "skipped"
+    assert row.result.reason == "convention qho2024 admits float32 as payload, not own"
+
+
+def test_a_key_changes_with_a_strangers_part_but_only_where_it_could_be_named(
+    tmp_path: Path,
+) -> None:
+    folders = [tmp_path / name for name in "ab"]
+    for folder in folders:
+        folder.mkdir()
+    one, other = (
+        coder_file(folder, bits) for folder, bits in zip(folders, (4.0, 8.0), strict=True)
+    )
+    mine = replace(CELL, method="mine")
+    assert inputs_of(mine, one)["method"] != inputs_of(mine, other)["method"]
+    assert inputs_of(CELL, one) == inputs_of(CELL, other) == inputs_of(CELL, Catalog())
+
+
+@pytest.mark.parametrize("part", ["criterion", "schedule", "channel"])
+def test_a_plan_that_names_an_unknown_part_fails(tmp_path: Path, part: str) -> None:
+    body = f"""
+    def select(self, library, scenario, context):
+        cut = context.cuts[0]
+        return Selection(Plan(context.task.model, CutRef(cut.index, cut.after), {part}="magic"))
+    """
+    row = answer(replace(CELL, method="mine"), method_file(tmp_path, body))
+    assert (row.result.status, row.result.reason[:20]) == ("failed", f"unknown {part} 'magic'"[:20])
+
+
+def test_a_method_that_tries_to_end_the_run_fails_its_cell(tmp_path: Path) -> None:
+    body = "def select(self, library, scenario, context): raise SystemExit(0)"
+    row = answer(replace(CELL, method="mine"), method_file(tmp_path, body))
+    assert (row.result.status, row.result.reason) == ("failed", "SystemExit: 0")
+
+
+@pytest.mark.parametrize("spent", ["evaluations=1.5", "evaluations=-1", "epochs=float('nan')"])
+def test_a_ledger_that_cannot_be_stored_fails_its_cell(tmp_path: Path, spent: str) -> None:
+    body = f"""
+    def select(self, library, scenario, context):
+        context.ledger.spend("search", {spent})
+        return Selection(None, "infeasible")
+    """
+    row = answer(replace(CELL, method="mine"), method_file(tmp_path, body))
+    assert row.result.status == "failed"
+    assert "a ledger cannot add" in row.result.reason
+
+
+def test_a_dead_link_with_a_free_radio_costs_no_energy() -> None:
+    cell = replace(
+        CELL,
+        method="all_server",
+        device="raspberry-pi-3b+[compute_watts=5.0]",
+        link="rate[rate_bps=0.0,transmit_watts=0.0]",
+    )
+    result = answer(cell).result
+    assert (result.energy_j, result.latency["total_s"]) == (0.0, float("inf"))

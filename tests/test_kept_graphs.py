@@ -9,7 +9,7 @@ import pytest
 
 from coinfer import graphs
 from coinfer.errors import CoinferError
-from coinfer.graphs import graph_key, layer_graph, render, retrace, shipped_name
+from coinfer.graphs import graph_key, layer_graph, render, shipped_name
 from coinfer.models import build, model_spec, models
 from coinfer.tracing import trace
 
@@ -48,7 +48,7 @@ def test_a_network_that_is_not_shipped_is_traced_once_and_kept(
 def test_a_damaged_or_stale_graph_counts_as_none(cache_folder: Path, damage: str) -> None:
     name = "alexnet-cifar[hidden=300]"
     spec = model_spec(name)
-    good = retrace(name)
+    good = layer_graph(name)
     path = cache_folder / f"{graph_key(spec)}.json"
     text = path.read_text()
     if damage == "stale":
@@ -81,15 +81,24 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     assert len(layer_graph("alexnet-cifar[hidden=200]")) == len(layer_graph("alexnet-cifar"))
 
 
-def test_a_kept_graph_that_tracing_does_not_give_is_refused(
-    cache_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kept_graph_that_tracing_does_not_give_is_refused(cache_folder: Path) -> None:
     name = "alexnet-cifar[hidden=128]"
-    assert graphs.verified(name) == layer_graph(name)
-    other = layer_graph("alexnet-cifar[hidden=129]")
-    monkeypatch.setattr(graphs, "layer_graph", lambda _: other)
+    assert graphs.retrace(name) == layer_graph(name)
+    path = cache_folder / f"{graph_key(model_spec(name))}.json"
+    record = json.loads(path.read_text())
+    record["graph"]["layers"][0]["parameters"] += 1
+    path.write_text(json.dumps(record))
     with pytest.raises(CoinferError, match="not what tracing gives"):
-        graphs.verified(name)
+        graphs.retrace(name)
+
+
+def test_a_network_of_a_users_file_is_never_kept(cache_folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "nets.py"
+    path.write_text(
+        "from torch import nn\ndef net(): return nn.Sequential(nn.Flatten(), nn.Linear(3072, 5))\n"
+    )
+    assert layer_graph(f"{path}:net").layers[-1].out_shape == (5,)
+    assert not cache_folder.exists()
 
 
 def test_rendering_is_canonical() -> None:

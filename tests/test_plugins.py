@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from textwrap import dedent
 
 import pytest
 
-from coinfer import parts, plugins
+from coinfer import parts, plugins, sources
 from coinfer.errors import CoinferError
 from coinfer.parts import Parts, installed_parts
 from coinfer.plugins import Found, load_entry_points, load_file
@@ -181,8 +182,8 @@ def test_source_hash_follows_what_a_module_imports_and_nothing_else(tmp_path: Pa
         return hash_in_new_process(tmp_path, "stranger.a", without)
 
     first = now()
-    write(folder, b="# said more\nY  =  1\n", c="Z = 2\n")
-    assert now() == first, "a comment, layout, or an unrelated module must not count"
+    write(folder, b="# said more\n\nY = 1  # and more\n", c="Z = 2\n")
+    assert now() == first, "a comment, a blank line or an unrelated module must not count"
     write(folder, b='"""Says more."""\nY = 1\n')
     assert now() == first, "a docstring must not count"
     write(folder, b="Y = 2\n")
@@ -190,6 +191,53 @@ def test_source_hash_follows_what_a_module_imports_and_nothing_else(tmp_path: Pa
     left_out = now("stranger.b")
     write(folder, b="Y = 3\n")
     assert now("stranger.b") == left_out
+
+
+def test_source_hash_follows_relative_imports(tmp_path: Path) -> None:
+    folder = tmp_path / "stranger"
+    inner = folder / "inner"
+    inner.mkdir(parents=True)
+    write(folder, __init__="", a="from .inner import deep\n", b="Y = 1\n")
+    write(inner, __init__="", deep="from ..b import Y\nfrom . import side\n", side="S = 1\n")
+    seen = {hash_in_new_process(tmp_path, "stranger.a")}
+    write(folder, b="Y = 2\n")
+    seen.add(hash_in_new_process(tmp_path, "stranger.a"))
+    write(inner, side="S = 2\n")
+    seen.add(hash_in_new_process(tmp_path, "stranger.a"))
+    assert len(seen) == 3
+
+
+def test_source_hash_follows_a_helper_beside_a_file_but_no_installed_package(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, mine="import json\nimport numpy\nimport my_helper\n", my_helper="N = 1\n")
+    code = (
+        "import sys; from coinfer.sources import _closure; "
+        f"sys.path.insert(0, {str(tmp_path)!r}); print(sorted(_closure(('mine',))))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['mine', 'my_helper']"
+    first = hash_in_new_process(tmp_path, "mine")
+    write(tmp_path, my_helper="N = 7\n")
+    assert hash_in_new_process(tmp_path, "mine") != first
+
+
+def test_code_is_what_is_left_without_comments_and_docstrings() -> None:
+    text = dedent(
+        '''
+        """Module ü."""  # said
+
+        def f(x: str = "# no comment") -> str:
+            """Says
+            much."""
+            return "é" + x  # ü
+
+        class C:
+            "One line."; y = 1
+        '''
+    )
+    expected = 'def f(x: str = "# no comment") -> str:\n    return "é" + x\nclass C:\n    ; y = 1'
+    assert sources._code(text, ast.parse(text)) == expected
 
 
 def test_source_hash_of_a_method_file_changes_with_its_code(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 from benchmarks.source_size import measure, png_sizes_bits, render
 from coinfer.cli import run
 from coinfer.errors import CoinferError
+from coinfer.models import model_spec
 from coinfer.tasks import source_of
 
 
@@ -77,10 +78,12 @@ def test_the_command_writes_the_record_that_ships(
 
 
 def test_the_shipped_size_has_its_provenance_and_lies_below_raw() -> None:
-    source = source_of((3, 32, 32))
+    source = source_of(model_spec("alexnet"))
     assert source.png_bits is not None
     assert 0 < source.png_bits < source.raw_bits
-    assert source_of((3, 224, 224)).png_bits is None
+    other = model_spec("torchvision:resnet18[image_size=32]")
+    assert other.source_shape == source.shape
+    assert source_of(other).png_bits is None, "no one knows what feeds it"
     from importlib.resources import files
 
     record = json.loads(files("coinfer.presets").joinpath("source_sizes.json").read_text())
