@@ -12,7 +12,7 @@ import os
 import queue
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -53,8 +53,8 @@ class Engine(Protocol):
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a job under a number of the caller's."""
 
-    def wait(self, timeout_s: float) -> list[Done]:
-        """Return the jobs that finished; an empty list when none did within the timeout."""
+    def wait(self, timeout_s: float) -> Iterable[Done]:
+        """Yield the jobs that finished; none when none did within the timeout."""
 
     def close(self) -> None:
         """Stop everything, finished or not."""
@@ -110,7 +110,7 @@ class SerialEngine:
         """Keep a job until it is waited for."""
         self._jobs.append((job, function, arguments))
 
-    def wait(self, timeout_s: float) -> list[Done]:
+    def wait(self, timeout_s: float) -> Iterable[Done]:
         """Run the oldest job."""
         if not self._jobs:
             return []
@@ -155,21 +155,19 @@ class LokyEngine:
         self._busy[job] = pool
         future.add_done_callback(lambda done: self._done.put((job, done)))
 
-    def wait(self, timeout_s: float) -> list[Done]:
-        """Return the jobs that finished."""
-        finished = []
+    def wait(self, timeout_s: float) -> Iterable[Done]:
+        """Yield the jobs that finished."""
         for job, future in _drained(self._done, timeout_s):
             error = future.exception()
             died = isinstance(error, BrokenProcessPool)
             pool = self._busy.pop(job)
             self._idle.append(None if died else pool)
             if died:
-                finished.append(Done(job, died=True))
+                yield Done(job, died=True)
             elif error is not None:
-                finished.append(Done(job, error=_as_exception(error)))
+                yield Done(job, error=_as_exception(error))
             else:
-                finished.append(Done(job, future.result()))
-        return finished
+                yield Done(job, future.result())
 
     def close(self) -> None:
         """End all workers."""
@@ -217,9 +215,10 @@ class DaskEngine:
         self._futures[job] = future
         future.add_done_callback(lambda done: self._done.put((job, done)))
 
-    def wait(self, timeout_s: float) -> list[Done]:
-        """Return the jobs that finished."""
-        return [self._settled(job, future) for job, future in _drained(self._done, timeout_s)]
+    def wait(self, timeout_s: float) -> Iterable[Done]:
+        """Yield the jobs that finished."""
+        for job, future in _drained(self._done, timeout_s):
+            yield self._settled(job, future)
 
     def close(self) -> None:
         """Cancel what runs; end the workers if they are ours."""
@@ -284,11 +283,12 @@ class RayEngine:
         task = self._ray.remote(num_cpus=1, max_retries=0)(function)
         self._jobs[task.remote(*arguments)] = job
 
-    def wait(self, timeout_s: float) -> list[Done]:
-        """Return the jobs that finished."""
+    def wait(self, timeout_s: float) -> Iterable[Done]:
+        """Yield the jobs that finished."""
         ready, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=timeout_s)
         more, _ = self._ray.wait(list(self._jobs), num_returns=len(self._jobs), timeout=0)
-        return [self._settled(ref) for ref in dict.fromkeys([*ready, *more])]
+        for ref in dict.fromkeys([*ready, *more]):
+            yield self._settled(ref)
 
     def close(self) -> None:
         """Cancel what runs; end the workers if they are ours."""

@@ -41,7 +41,7 @@ JSON_VERSION = 1
 
 LATENCIES = (*LATENCY_PARTS, "total_s")
 # The fields of a plan; the cut has two of its own.
-PLAN_FIELDS = ("model", "keep", "criterion", "schedule", "codec", "coder", "channel")
+PLAN_FIELDS = ("model", "keep", "criterion", "schedule", "codec", "coder", "channel", "schema")
 
 _WHOLE = {
     "seed",

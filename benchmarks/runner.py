@@ -393,16 +393,18 @@ class _Driver:
         self._fill()
         while self._jobs:
             rows: list[Row] = []
-            for done in self._engine.wait(_TICK_S):
-                job = self._jobs.pop(done.job)
-                rows += self._settle(job, done)
-                if job.work.over:
-                    del self._works[job.work.number]
-            # First new work, so that the workers go on while the rows are committed.
-            self._fill()
-            if rows:
-                self._check(rows)
-                self._commit(rows)
+            try:
+                for done in self._engine.wait(_TICK_S):
+                    job = self._jobs.pop(done.job)
+                    rows += self._settle(job, done)
+                    if job.work.over:
+                        del self._works[job.work.number]
+                # First new work, so that the workers go on while the rows are committed.
+                self._fill()
+            finally:
+                if rows:
+                    self._check(rows)
+                    self._commit(rows)
 
     def _fill(self) -> None:
         free = self._engine.slots() - len(self._jobs)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from coinfer.graph import Layer
 
 
-class Work(NamedTuple):
+class Coefficients(NamedTuple):
     """Coefficients of a layer's work: c_out * (alpha * fan_in + beta) + gamma * c_in."""
 
     alpha: int = 0
@@ -38,10 +38,10 @@ class Work(NamedTuple):
     gamma: int = 0
 
 
-FlopsRule = Callable[["Layer"], Work]
+FlopsRule = Callable[["Layer"], Coefficients]
 
 
-def table1(layer: Layer) -> Work:
+def table1(layer: Layer) -> Coefficients:
     """FLOPs of a layer by Table I of the QHO paper.
 
     conv 2 Ho Wo (Ci K^2 / groups + 1) Co; relu, avgpool, dropout Hi Wi Ci;
@@ -50,37 +50,37 @@ def table1(layer: Layer) -> Work:
     match layer.kind:
         case "conv":
             positions = layer.out_positions
-            return Work(alpha=2 * positions * prod(layer.kernel), beta=2 * positions)
+            return Coefficients(alpha=2 * positions * prod(layer.kernel), beta=2 * positions)
         case "conv_transpose":
-            return Work(
+            return Coefficients(
                 alpha=2 * layer.in_positions * prod(layer.kernel), beta=2 * layer.out_positions
             )
         case "fc":
-            return Work(alpha=2 * layer.out_positions, beta=-layer.out_positions)
+            return Coefficients(alpha=2 * layer.out_positions, beta=-layer.out_positions)
         case "activation" | "avgpool" | "dropout":
-            return Work(gamma=layer.in_positions)
+            return Coefficients(gamma=layer.in_positions)
         case "maxpool":
-            return Work(gamma=prod(layer.kernel) * layer.out_positions)
+            return Coefficients(gamma=prod(layer.kernel) * layer.out_positions)
         case _:
-            return Work()
+            return Coefficients()
 
 
-def table1_dropout_free(layer: Layer) -> Work:
+def table1_dropout_free(layer: Layer) -> Coefficients:
     """Table I, with dropout free: at inference it does nothing."""
-    return Work() if layer.kind == "dropout" else table1(layer)
+    return Coefficients() if layer.kind == "dropout" else table1(layer)
 
 
-def macs(layer: Layer) -> Work:
+def macs(layer: Layer) -> Coefficients:
     """Multiply-accumulates of conv and fc layers (CPCDRL paper, section II); all else is free."""
     match layer.kind:
         case "conv":
-            return Work(alpha=layer.out_positions * prod(layer.kernel))
+            return Coefficients(alpha=layer.out_positions * prod(layer.kernel))
         case "conv_transpose":
-            return Work(alpha=layer.in_positions * prod(layer.kernel))
+            return Coefficients(alpha=layer.in_positions * prod(layer.kernel))
         case "fc":
-            return Work(alpha=layer.out_positions)
+            return Coefficients(alpha=layer.out_positions)
         case _:
-            return Work()
+            return Coefficients()
 
 
 RULES: dict[str, FlopsRule] = {

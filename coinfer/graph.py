@@ -151,7 +151,7 @@ class LayerGraph:
                 return cut
         raise UnknownNameError("cut", after, (cut.after for cut in self.cuts))
 
-    def work(self, rules: str) -> NDArray[np.int64]:
+    def coefficients(self, rules: str) -> NDArray[np.int64]:
         """Coefficients (alpha, beta, gamma) of every layer under `rules`, shape (L, 3)."""
         count = flops.rule(rules)
         return np.array([count(layer) for layer in self.layers], dtype=np.int64).reshape(-1, 3)
@@ -169,7 +169,7 @@ class LayerGraph:
         return {}
 
     def _count(self, rules: str) -> NDArray[np.int64]:
-        alpha, beta, gamma = self.work(rules).T
+        alpha, beta, gamma = self.coefficients(rules).T
         fan_in, c_in, c_out = (
             np.array([getattr(layer, field) for layer in self.layers], dtype=np.int64)
             for field in ("fan_in", "in_channels", "out_channels")

@@ -7,6 +7,9 @@ from functools import cached_property
 from math import isnan, prod
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from coinfer.conventions import Convention
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
@@ -18,17 +21,31 @@ if TYPE_CHECKING:
     from coinfer.compression.space import PruneSpace
 
 Evidence = Literal["published", "analytic", "predicted", "measured"]
+Counts = NDArray[np.int64]
+
+PLAN_SCHEMA = 1
 
 
-def kept_channels(channels: int, sparsity: float) -> int:
+def kept_channels(channels: ArrayLike, sparsity: ArrayLike) -> Counts:
     """Channels that stay at a sparsity: max(1, C - floor(S C + 1e-9)) (design ruling 8).
 
+    Args:
+        channels: C, whole numbers of any shape.
+        sparsity: S, shares of them removed, of a shape that broadcasts with it.
+
+    Returns:
+        Whole numbers of the broadcast shape (an array without axes for two numbers).
+
     Raises:
-        CoinferError: when the sparsity is not in [0, 1].
+        CoinferError: when a sparsity is not in [0, 1].
     """
-    if isnan(sparsity) or not 0.0 <= sparsity <= 1.0:
-        raise CoinferError(f"sparsity is {sparsity!r}; allowed is 0 to 1")
-    return max(1, channels - int(sparsity * channels + 1e-9))
+    share = np.asarray(sparsity, dtype=np.float64)
+    outside = ~((share >= 0.0) & (share <= 1.0))
+    if outside.any():
+        raise CoinferError(f"sparsity is {float(share[outside][0])!r}; allowed is 0 to 1")
+    whole = np.asarray(channels, dtype=np.int64)
+    kept: Counts = np.maximum(1, whole - (share * whole + 1e-9).astype(np.int64))
+    return kept
 
 
 @dataclass(frozen=True)
@@ -55,6 +72,7 @@ class Plan:
         codec: encoder and decoder around the cut; `identity` for none.
         coder: how the crossing tensor becomes bits; the input's own formats at cut 0.
         channel: a channel layer trained through; `none` for error-free bits.
+        schema: version of this record.
     """
 
     model: str
@@ -65,8 +83,11 @@ class Plan:
     codec: str = "identity"
     coder: str = "float32"
     channel: str = "none"
+    schema: int = PLAN_SCHEMA
 
     def __post_init__(self) -> None:
+        if self.schema != PLAN_SCHEMA:
+            raise CoinferError(f"Plan.schema is {self.schema}; allowed is {PLAN_SCHEMA}")
         for group, kept in self.keep:
             if kept != int(kept):
                 raise CoinferError(f"Plan.keep of '{group}' is {kept}; allowed is a whole number")

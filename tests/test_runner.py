@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -322,7 +322,7 @@ class Wrong(SerialEngine):
         super().__init__()
         self.spoil = spoil
 
-    def wait(self, timeout_s: float) -> list[Done]:
+    def wait(self, timeout_s: float) -> Iterable[Done]:
         return [self.spoil(done) for done in super().wait(timeout_s)]
 
 
@@ -339,6 +339,20 @@ def test_a_worker_that_knows_other_presets_is_found_out(
     with pytest.raises(CoinferError, match="by other numbers; give it the same preset files"):
         bench.run(bench.matrix(3))
     assert bench.rows() == []
+
+
+def test_rows_that_came_back_are_kept_when_the_engine_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing(SerialEngine):
+        def wait(self, timeout_s: float) -> Iterable[Done]:
+            yield from super().wait(timeout_s)
+            raise CoinferError("the cluster went away")
+
+    monkeypatch.setattr(runner, "make_engine", lambda *_: Failing())
+    with pytest.raises(CoinferError, match="the cluster went away"):
+        bench.run(bench.matrix(3))
+    assert len(bench.rows()) == 1
 
 
 def test_an_error_of_the_worker_itself_fails_its_cells(

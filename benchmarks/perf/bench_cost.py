@@ -131,7 +131,7 @@ def bare_expression(
         return made
 
     graph = space.graph
-    alpha, beta, gamma = graph.work(scenario.convention.flops_rules).T
+    alpha, beta, gamma = graph.coefficients(scenario.convention.flops_rules).T
     on_device = np.arange(len(graph))[:, None] < graph.cut_index
     multiplied = alpha != 0
     fan_in, c_out = matrix(space.fan_in), matrix(space.out_channels)

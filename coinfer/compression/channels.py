@@ -288,7 +288,7 @@ def _irregular(graph: LayerGraph, flow: Flow, families: _Families) -> dict[int, 
 
 
 def _works(layer: Layer) -> bool:
-    return any(count(layer) != flops.Work() for count in flops.RULES.values())
+    return any(count(layer) != flops.Coefficients() for count in flops.RULES.values())
 
 
 def _described(

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from coinfer import flops
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import LayerGraph
+from coinfer.plan import kept_channels
 
 Counts = NDArray[np.int64]
 
@@ -132,7 +133,7 @@ class PruneSpace:
         return self._crossing.at(self._checked(kept))
 
     def kept_from_sparsity(self, sparsity: ArrayLike) -> Counts:
-        """Units that stay at a sparsity: max(1, C - floor(S C + 1e-9)) (design ruling 8).
+        """Units that stay at a sparsity, by the rule of `coinfer.plan.kept_channels`.
 
         Args:
             sparsity: share of each group's units removed, 0..1, shape (B, G) or (G,); one number
@@ -145,17 +146,12 @@ class PruneSpace:
             CoinferError: when a sparsity is not in [0, 1], or their number is not G.
         """
         share = np.asarray(sparsity, dtype=np.float64)
-        outside = ~((share >= 0.0) & (share <= 1.0))
-        if outside.any():
-            raise CoinferError(f"sparsity is {float(share[outside][0])!r}; allowed is 0 to 1")
         if share.ndim > 2 or (share.ndim > 0 and share.shape[-1] != len(self.groups)):
             raise CoinferError(
                 f"sparsity has shape {share.shape}; accepted: one number, (G,) or (B, G) with "
                 f"G = {len(self.groups)} prune groups"
             )
-        removed = (share * self.full + 1e-9).astype(np.int64)
-        kept: Counts = np.maximum(1, self.full - removed)
-        return kept
+        return kept_channels(self.full, share)
 
     def keep_vector(self, keep: Iterable[tuple[str, int]]) -> Counts:
         """Return units kept per group, shape (G,), from a plan's `keep`; absent groups are whole.
@@ -206,7 +202,7 @@ class PruneSpace:
         on_device = np.arange(len(self.graph))[:, None] < self.graph.cut_index
         work = {}
         for rules in flops.RULES:
-            alpha, beta, gamma = self.graph.work(rules).T
+            alpha, beta, gamma = self.graph.coefficients(rules).T
             left, right, mix, linear = _products(alpha, fan_in, c_out)
             linear += beta * c_out + gamma * c_in
             work[rules] = (
