@@ -13,6 +13,7 @@ This module imports without torch; building does not.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -153,7 +154,8 @@ def model_spec(name: str) -> ModelSpec:
         return _torchvision_spec(ref)
     path, colon, factory = ref.name.rpartition(":")
     if colon and path.endswith(".py"):
-        return _file_spec(ref, Path(path), factory)
+        path = os.path.normpath(path)  # ./nets.py and nets.py are one file
+        return _file_spec(Ref(f"{path}:{factory}", ref.options), Path(path), factory)
     if ref.name.endswith(".py"):
         raise CoinferError(f"'{ref.name}' names no factory; accepted: {ref.name}:FACTORY")
     return _registry_spec(ref)
@@ -200,7 +202,8 @@ def _registry_spec(ref: Ref) -> ModelSpec:
     if not ref.options:
         return spec
     low, high = _HIDDEN
-    _whole_number(ref, "hidden", low, high)
+    if _whole_number(ref, "hidden", low, high) == high:
+        return spec  # the default, and so the same network under one name
     return replace(spec, name=str(ref), options=(*spec.options, *ref.options))
 
 
@@ -209,8 +212,12 @@ def _torchvision_spec(ref: Ref) -> ModelSpec:
     classes = _whole_number(ref, "num_classes", default=1000)
     size = _whole_number(ref, "image_size", default=224)
     shape = (3, size, size)
+    said = {"num_classes": (classes, 1000), "image_size": (size, 224)}
+    name = Ref(
+        ref.name, tuple((key, value) for key, (value, usual) in said.items() if value != usual)
+    )
     options = (("num_classes", classes),)
-    return ModelSpec(str(ref), ref.name, shape, shape, classes, options, note="torchvision's")
+    return ModelSpec(str(name), ref.name, shape, shape, classes, options, note="torchvision's")
 
 
 def _file_spec(ref: Ref, path: Path, name: str) -> ModelSpec:

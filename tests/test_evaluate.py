@@ -203,6 +203,32 @@ def test_canonical_cells_collapse_what_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize(
+    ("spelled", "plain"),
+    [
+        ("alexnet-cifar[hidden=1024]", "alexnet-cifar"),
+        ("torchvision:resnet18[num_classes=1000,image_size=224]", "torchvision:resnet18"),
+        (
+            "torchvision:resnet18[image_size=224,num_classes=7]",
+            "torchvision:resnet18[num_classes=7]",
+        ),
+    ],
+)
+def test_a_model_has_one_name(spelled: str, plain: str) -> None:
+    canonical = Catalog().canonical
+    assert canonical(replace(CELL, model=spelled)).model == plain
+    assert canonical(replace(CELL, model=plain)).model == plain
+
+
+def test_a_models_file_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nets.py").write_text("from torch import nn\ndef net(): return nn.Flatten()\n")
+    monkeypatch.chdir(tmp_path)
+    names = {
+        Catalog().canonical(replace(CELL, model=m)).model for m in ("nets.py:net", "./nets.py:net")
+    }
+    assert names == {"nets.py:net"}
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"model": "alexnett"}, "unknown model 'alexnett'; did you mean 'alexnet'"),
