@@ -60,7 +60,9 @@ class Engine(Protocol):
         """Stop everything, finished or not."""
 
 
-def make_engine(executor: str, jobs: int | None, address: str | None) -> Engine:
+def make_engine(
+    executor: str, jobs: int | None, address: str | None, *, apart: bool = False
+) -> Engine:
     """Return an engine.
 
     Args:
@@ -68,6 +70,7 @@ def make_engine(executor: str, jobs: int | None, address: str | None) -> Engine:
         jobs: workers on this machine, or at most so many of a cluster's; None for one here, all
             of a cluster's; 0 for one per core.
         address: of a running Dask scheduler or Ray head; None starts workers on this machine.
+        apart: whether even a single worker must be a process of its own, which can be ended.
 
     Raises:
         CoinferError: for an unknown executor, one that is not installed, or no answer at the
@@ -87,7 +90,7 @@ def make_engine(executor: str, jobs: int | None, address: str | None) -> Engine:
         return RayEngine(jobs, address)
     if address is not None:
         raise CoinferError("an address goes with --executor dask or ray; joblib runs here")
-    return LokyEngine(jobs) if jobs is not None and jobs > 1 else SerialEngine()
+    return LokyEngine(jobs or 1) if apart or (jobs or 1) > 1 else SerialEngine()
 
 
 class SerialEngine:
@@ -180,9 +183,9 @@ class LokyEngine:
 class DaskEngine:
     """A Dask scheduler's workers, or a cluster of worker processes on this machine."""
 
-    own_process = True
-
     def __init__(self, jobs: int | None, address: str | None) -> None:
+        # A worker of somebody's cluster may run other things beside: it is never ended by us.
+        self.own_process = address is None
         with _installed("dask"):
             from distributed import Client, LocalCluster
         self._limit = jobs
@@ -201,7 +204,7 @@ class DaskEngine:
     def slots(self) -> int:
         """Return the number of threads that the workers have, now."""
         with self._connected():
-            threads = sum(self._client.nthreads().values())
+            threads = int(sum(self._client.nthreads().values()))
         return max(1, min(threads, self._limit or threads))
 
     def share(self, value: Any) -> Any:
@@ -356,7 +359,8 @@ def _begin_ray(ray: Any, workers: int, address: str | None) -> None:
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise CoinferError(f"no Ray cluster at '{address}': {_line(error)}") from None
+            wanted = f"no Ray cluster at '{address}'" if address else "Ray does not start here"
+            raise CoinferError(f"{wanted}: {_line(error)}") from None
 
 
 @contextmanager

@@ -156,7 +156,8 @@ def run(
         store_path: the store's file, made when missing.
         catalog: method files and presets beyond the built-in ones.
         filters: which cells to take, beside the matrix's own filters.
-        jobs: worker processes; 1 (the default) runs in this process, 0 means one per core.
+        jobs: worker processes; 1 (the default) runs in this process unless cells have a time
+            limit; 0 means one per core.
         executor: `joblib`, `dask` or `ray`.
         address: of a Dask scheduler or Ray head that is running; None starts workers here.
         cell_timeout_s: a cell that takes longer becomes a failed row.
@@ -185,7 +186,8 @@ def run(
         statuses: Counter[str] = Counter(found.values())
         reasons: Counter[tuple[str, str, str]] = Counter()
         if wanted:
-            engine = make_engine(executor, jobs, address)
+            # A cell that cannot be interrupted can only be ended, with its process.
+            engine = make_engine(executor, jobs, address, apart=cell_timeout_s is not None)
             try:
                 run_id = store.begin_run(
                     collect(list(command_line or sys.argv), _only(matrix.seeds))

@@ -93,6 +93,12 @@ class Odd(Method):
                     sum(range(1000))
                 except Exception:
                     pass
+        if self.what == "swallow":
+            while True:
+                try:
+                    sum(range(1000))
+                except BaseException:
+                    pass
         if self.what == "stuck":  # native code that looks at no signal and never lets go
             sum(itertools.repeat(0, 10**15))
 

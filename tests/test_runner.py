@@ -266,12 +266,13 @@ def test_a_cell_that_takes_too_long_becomes_a_failed_row(
     assert 0.5 <= failed.seconds < 20.0
 
 
+@pytest.mark.parametrize(("what", "jobs"), [("stuck", 2), ("swallow", 1)])
 def test_a_cell_that_nothing_can_interrupt_costs_its_worker(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, what: str, jobs: int
 ) -> None:
     monkeypatch.setattr(runner, "LAST_RESORT_S", 0.5)
-    matrix = bench.matrix(3, "odd[what=stuck,at_bps=2e6]")
-    summary = bench.run(matrix, jobs=2, cell_timeout_s=0.5)
+    matrix = bench.matrix(3, f"odd[what={what},at_bps=2e6]")
+    summary = bench.run(matrix, jobs=jobs, cell_timeout_s=0.5)
     assert dict(summary.statuses) == {"ok": 2, "failed": 1}
     assert dict(bench.asked()) in ({1e6: 1, 2e6: 1, 3e6: 1}, {1e6: 1, 2e6: 2, 3e6: 1})
     (failed,) = [row for row in bench.rows() if row.result.status == "failed"]
@@ -335,7 +336,7 @@ def test_a_worker_that_knows_other_presets_is_found_out(
         )
         return replace(done, value=replace(done.value, rows=rows))
 
-    monkeypatch.setattr(runner, "make_engine", lambda *_: Wrong(other_device))
+    monkeypatch.setattr(runner, "make_engine", lambda *_, **__: Wrong(other_device))
     with pytest.raises(CoinferError, match="by other numbers; give it the same preset files"):
         bench.run(bench.matrix(3))
     assert bench.rows() == []
@@ -349,7 +350,7 @@ def test_rows_that_came_back_are_kept_when_the_engine_fails(
             yield from super().wait(timeout_s)
             raise CoinferError("the cluster went away")
 
-    monkeypatch.setattr(runner, "make_engine", lambda *_: Failing())
+    monkeypatch.setattr(runner, "make_engine", lambda *_, **__: Failing())
     with pytest.raises(CoinferError, match="the cluster went away"):
         bench.run(bench.matrix(3))
     assert len(bench.rows()) == 1
@@ -359,7 +360,7 @@ def test_an_error_of_the_worker_itself_fails_its_cells(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = Wrong(lambda done: Done(done.job, error=MemoryError("no room")))
-    monkeypatch.setattr(runner, "make_engine", lambda *_: engine)
+    monkeypatch.setattr(runner, "make_engine", lambda *_, **__: engine)
     summary = bench.run(bench.matrix(3))
     assert summary.statuses == (("failed", 3),)
     assert {row.result.reason for row in bench.rows()} == {
