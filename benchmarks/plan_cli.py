@@ -177,6 +177,8 @@ def answer(row: Row) -> dict[str, Any]:
 
 def describe(row: Row) -> str:
     """Return a row as a few lines of text."""
+    from coinfer.units import seconds_text
+
     cell, result = row.cell, row.result
     where = f"{cell.model} on {cell.device} + {cell.server} over {cell.link}"
     if cell.snr_db is not None:
@@ -186,14 +188,14 @@ def describe(row: Row) -> str:
         return "\n".join([*lines, f"  {result.status}: {result.reason}"])
     cut, time = result.plan["cut"], result.latency
     parts = ", ".join(
-        f"{name.removesuffix('_s').replace('_', ' ')} {_seconds(value)}"
+        f"{name.removesuffix('_s').replace('_', ' ')} {seconds_text(value)}"
         for name, value in time.items()
         if name != "total_s" and value > 0
     )
     bits = result.uplink_bits or 0.0
     lines += [
         f"  cut      after {cut['after']} ({cut['index']} layers on the device)",
-        f"  latency  {_seconds(time['total_s'])} = {parts}  [{result.evidence['latency']}]",
+        f"  latency  {seconds_text(time['total_s'])} = {parts}  [{result.evidence['latency']}]",
         f"  uplink   {bits:.0f} bits as {result.plan['coder']}  [{result.evidence['uplink_bits']}]"
         if bits
         else "  uplink   nothing is sent",
@@ -207,9 +209,3 @@ def describe(row: Row) -> str:
         lines.append("  accuracy that of the unpruned network (not measured here)")
     lines += [f"  assumed  {text}" for text in result.assumptions]
     return "\n".join(lines)
-
-
-def _seconds(value: float) -> str:
-    if value >= 1 or value == 0:
-        return f"{value:.4g} s"
-    return f"{value * 1e3:.4g} ms" if value >= 1e-3 else f"{value * 1e6:.4g} us"

@@ -17,7 +17,8 @@ from benchmarks.cells import LATENCY_PARTS
 from benchmarks.rows import Row
 from coinfer import __version__
 from coinfer.errors import CoinferError
-from reproduce.claims import papers
+from coinfer.units import seconds_text
+from reproduce.claims import papers, tolerance_text
 from reproduce.collect import networks_needed
 from reproduce.facts import Facts, cases
 from reproduce.figures import Figure, figures
@@ -114,6 +115,7 @@ def render(
     parts = [part for part in LATENCY_PARTS if any(row.result.latency.get(part) for row in rows)]
     return template.render(
         version=__version__,
+        tolerance=tolerance_text(),
         verdicts=_verdicts(judged),
         decided=[_claim(one) for one in decided],
         pending=[_claim(one) for one in judged if one.verdict == "pending"],
@@ -238,14 +240,6 @@ def _part(latency: dict[str, float], part: str, total: float | None) -> dict[str
         "text": seconds_text(value) if value else "0",
         "percent": round(100.0 * value / total, 2) if finite else 0.0,
     }
-
-
-def seconds_text(value: float) -> str:
-    """A latency with the unit in which it has one to three digits before the point."""
-    for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
-        if value * scale >= 1.0:
-            return number_text(value * scale, unit)
-    return number_text(value * 1e9, "ns")
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -11,11 +11,12 @@ import tomllib
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from coinfer.errors import CoinferError, UnknownNameError, nearest
 
 Kind = Literal["ratio", "min", "max", "bound", "ordering", "value"]
+Bound = Literal["at_least", "at_most", "more_than", "less_than"]
 
 PAPERS = {
     "Q": "qho2024",
@@ -36,6 +37,15 @@ TOLERANCE: dict[Kind, float] = {
 # Accuracies and accuracy losses are compared in percentage points instead.
 POINTS = "% accuracy"
 TOLERANCE_POINTS = 1.0
+
+_KIND_NAMES: dict[Kind, str] = {
+    "ratio": "ratios",
+    "min": "minima",
+    "max": "maxima",
+    "value": "values",
+    "bound": "bounds",
+    "ordering": "orderings",
+}
 
 _UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 _ID = re.compile(r"^[QTAC]-[a-z][a-z0-9-]*\.[1-9][0-9]*$")
@@ -113,7 +123,8 @@ class Claim:
             `value` (one latency, or one number of a network).
         theirs: the published number; None for orderings.
         unit: of `theirs`: `x` for ratios, `ms` or `s` for latencies, `points` for accuracies.
-        bound: for bounds, the side on which `theirs` lies.
+        bound: for bounds, the side of `theirs` on which every number lies, `theirs` itself
+            included (`at_least`, `at_most`) or not (`more_than`, `less_than`).
         printed: how the paper prints it, where `theirs` is converted.
         as_printed: False for a narrower reading of a statement that is also scored as printed.
         matrix: matrix file (`benchmarks/matrices`) whose rows decide it.
@@ -132,7 +143,7 @@ class Claim:
     kind: Kind
     theirs: float | None = None
     unit: str = "x"
-    bound: Literal["at_least", "at_most", ""] = ""
+    bound: Bound | Literal[""] = ""
     printed: str = ""
     as_printed: bool = True
     matrix: str = ""
@@ -158,7 +169,8 @@ class Claim:
         if (self.theirs is None) != (self.kind == "ordering"):
             found.append("'theirs' is for every kind but ordering, and always there")
         if (self.kind == "bound") != bool(self.bound):
-            found.append("'bound' (at_least or at_most) goes with kind bound, and only there")
+            sides = " or ".join(get_args(Bound))
+            found.append(f"'bound' ({sides}) goes with kind bound, and only there")
         if (self.reachable or bool(self.missing)) == bool(self.needs):
             found.append("give either the cells (where, or network), or needs, or missing")
         if self.where is not None and self.network is not None:
@@ -254,6 +266,23 @@ class Paper:
     reference: str
     claims: tuple[Claim, ...]
     findings: tuple[Finding, ...]
+
+
+def tolerance_text() -> str:
+    """The tolerances for people: which kinds of claims may deviate by how much."""
+    kinds: dict[float, list[str]] = {}
+    for kind, allowed in TOLERANCE.items():
+        kinds.setdefault(allowed, []).append(_KIND_NAMES[kind])
+    points = f"{TOLERANCE_POINTS:g} point{'s' * (TOLERANCE_POINTS != 1.0)} for accuracies"
+    said = [
+        f"{f'{100 * allowed:g} %' if allowed else 'none'} for {_listed(names)}"
+        for allowed, names in sorted(kinds.items(), reverse=True)
+    ]
+    return ", ".join([*said[:-1], points, said[-1]])
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 @cache

@@ -126,8 +126,8 @@ def scorecard(
 
     A claim is one published number or ordering; its verdict is computed from rows: reproduced,
     ordering holds, deviates (with the cause), not reproducible from what is published (with what
-    is missing), or pending (with what is needed). The tolerance was fixed before measuring: 5 %
-    for ratios.
+    is missing), or pending (with what is needed). Every claim's tolerance follows from its kind
+    and was fixed before measuring.
 
     Without --store the rows are computed now, which takes seconds and is never out of date. With
     --store a claim whose rows are not in it is pending.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from coinfer.units import significant
 from reproduce.style import RC, TWO_COLUMNS_IN, MethodStyle
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _panel(axis: Axes, panel: Bars, series: Sequence[MethodStyle], logarithmic: 
         )
         for x, height in drawn:
             axis.annotate(
-                seconds_text(height),
+                significant(height, 2),
                 (x, height),
                 (0, 1.5),
                 textcoords="offset points",
@@ -164,14 +165,6 @@ def _scale(axis: Axes, least: float, most: float, logarithmic: bool) -> None:
     else:
         axis.set_ylim(0.0, most * 1.2)
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-
-
-def seconds_text(value: float) -> str:
-    """A latency in seconds to two significant digits, without exponent."""
-    from math import floor, log10
-
-    digits = max(0, 1 - floor(log10(value)))
-    return f"{value:.{digits}f}"
 
 
 def save(figure: Figure, folder: Path, stem: str, title: str) -> list[Path]:

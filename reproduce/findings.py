@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from benchmarks.cells import Result
-from coinfer.cost import Latency, Workload, latency
+from coinfer.conventions import convention
+from coinfer.cost import scenario_latency, split_workload
 from coinfer.errors import UnknownNameError
-from reproduce.claims import Finding, NetworkMeasure, paper
+from coinfer.plan import Scenario, Task
+from reproduce.claims import TOLERANCE, Finding, NetworkMeasure, paper
 from reproduce.facts import Case, Facts, Gap
-from reproduce.networks import size_reduction
+from reproduce.networks import Network, size_reduction
 from reproduce.scorecard import number_text
 
 Outcome = Literal["contradiction", "no contradiction", "pending"]
@@ -142,9 +144,7 @@ def ends_left_out(facts: Facts) -> Answer:
 
 def input_width(facts: Facts) -> Answer:
     """Section I against Fig. 6: which width has an element of the input?"""
-    alexnet = facts.networks.get("alexnet")
-    if alexnet is None:
-        raise _MissingError("the layer graph of 'alexnet' is not at hand")
+    alexnet = _network(facts, "alexnet")
     pool5, bits = "features.12", FLOAT32_BITS
     same = size_reduction(NetworkMeasure("", "alexnet", pool5, bits, bits), alexnet)
     byte = size_reduction(NetworkMeasure("", "alexnet", pool5, bits, 8), alexnet)
@@ -152,7 +152,7 @@ def input_width(facts: Facts) -> Answer:
     server = _result(facts, case, "all_server").latency
     partition_s = _result(facts, case, "neurosurgeon").latency["total_s"]
     wide = server["total_s"] / partition_s
-    narrow = (server["total_s"] - 0.75 * server["uplink_s"]) / partition_s
+    narrow = (server["total_s"] - (1 - 8 / bits) * server["uplink_s"]) / partition_s
     published = _published("Q-i3.1"), _published("Q-f6a.2")
     contradicts = abs(byte - published[0]) < abs(same - published[0]) and abs(
         wide - published[1]
@@ -250,7 +250,9 @@ def neurosurgeon_on_vgg16(facts: Facts) -> Answer:
     inner = 1e3 * _best_interior_s(facts, case)
     published = _published("C-f5a.4")
     # Within the tolerance of a ratio is as good as equal.
-    possible = any(abs(value / published - 1.0) <= 0.05 for value in (best, inner, *ms.values()))
+    possible = any(
+        abs(value / published - 1.0) <= TOLERANCE["ratio"] for value in (best, inner, *ms.values())
+    )
     text = (
         f"No. By the paper's own model the best cut is {place}, and Neurosurgeon takes "
         f"{number_text(best, 'ms')}; with a layer on each side it takes "
@@ -301,6 +303,13 @@ def _ratio(facts: Facts, case: Case, slow: str, fast: str) -> float:
     return _total(facts, case, slow) / _total(facts, case, fast)
 
 
+def _network(facts: Facts, model: str) -> Network:
+    network = facts.networks.get(model)
+    if network is None:
+        raise _MissingError(f"the layer graph of '{model}' is not at hand")
+    return network
+
+
 def _cut_of(result: Result) -> str:
     return str((result.plan or {}).get("cut", {}).get("after", "?"))
 
@@ -314,20 +323,18 @@ def _published(claim_id: str) -> float:
 
 
 def _best_interior_s(facts: Facts, case: Case) -> float:
-    """Least latency over the interior cuts of an unpruned network, MACs and 32-bit features."""
+    """Least latency over the interior cuts of an unpruned network, under the case's convention."""
     from coinfer.presets import built_in_presets
 
-    network = facts.networks.get(case.model)
-    if network is None:
-        raise _MissingError(f"the layer graph of '{case.model}' is not at hand")
-    graph, presets = network.graph, built_in_presets()
-    done = graph.device_flops("macs")
-    work = Workload(done, done[-1] - done, graph.cut_elements * FLOAT32_BITS)
-    time: Latency = latency(
-        work,
-        presets.device(case.device).speed(),
-        presets.server(case.server).speed(),
-        presets.link(case.link).rate(),
+    network, presets = _network(facts, case.model), built_in_presets()
+    scenario = Scenario(
+        presets.device(case.device),
+        presets.server(case.server),
+        presets.link(case.link),
+        convention(case.convention),
     )
-    inner = [cut.kind == "interior" for cut in graph.cuts]
-    return float(time.total_s[inner].min())
+    task = Task(case.model, network.graph, network.source)
+    inner = [cut for cut in network.graph.cuts if cut.kind == "interior"]
+    # A convention's first payload format is the one of interior cuts.
+    work = split_workload(task, inner, scenario.convention, scenario.convention.coders[0])
+    return float(scenario_latency(work, scenario).total_s.min())

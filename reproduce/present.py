@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from reproduce.claims import Excluded
+from reproduce.claims import Excluded, tolerance_text
 from reproduce.findings import Found
 from reproduce.scorecard import LABELS, VERDICTS, Judged, used_name
 
@@ -187,8 +187,7 @@ def as_markdown(judged: Sequence[Judged], found: Sequence[Found], title: str) ->
     lines = [
         f"# {title}",
         "",
-        "Ratios are slow / fast. Tolerance: 5 % for ratios, extremes and values, 1 point for "
-        "accuracies, none for bounds and orderings; fixed before measuring.",
+        f"Ratios are slow / fast. Tolerance: {tolerance_text()}; fixed before measuring.",
         "",
         "| id | claim | ours | theirs | off by | verdict | cause | evidence |",
         "|---|---|---|---|---|---|---|---|",

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from coinfer.errors import CoinferError, UnknownNameError
-from reproduce.claims import POINTS, Claim
+from coinfer.units import significant
+from reproduce.claims import POINTS, Bound, Claim
 from reproduce.facts import Case, Facts, Gap, cases, short
 from reproduce.networks import MEASURES
 
@@ -24,6 +25,8 @@ LABELS: dict[str, str] = {"not reproducible": "not reproducible from what is pub
 
 # Published numbers have two or three digits: what differs by rounding noise is not beyond a bound.
 _ROUNDING = 1e-9
+
+_SIGNS: dict[str, str] = {"at_least": ">=", "at_most": "<=", "more_than": ">", "less_than": "<"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ class Judged:
         claim = self.claim
         if claim.theirs is None:
             return "ordering"
-        sign = {"at_least": ">= ", "at_most": "<= "}.get(claim.bound, "")
+        sign = _SIGNS[claim.bound] + " " if claim.bound else ""
         return sign + number_text(claim.theirs, claim.unit)
 
     @property
@@ -191,7 +194,7 @@ def _ours(claim: Claim, used: list[Used]) -> float:
 
 def _decides(claim: Claim) -> Callable[..., Used]:
     """`max` or `min`: which extreme decides. A bound and an ordering hang on their worst case."""
-    largest = claim.kind == "max" or claim.bound == "at_most"
+    largest = claim.kind == "max" or claim.bound in ("at_most", "less_than")
     return max if largest else min
 
 
@@ -205,15 +208,27 @@ def _deviation(claim: Claim, ours: float) -> float | None:
 
 def _holds(claim: Claim, ours: float) -> bool:
     if claim.kind == "ordering":
-        return ours > 1.0
+        return ours > 1.0 + _ROUNDING
     assert claim.theirs is not None
-    if claim.bound == "at_least":
-        return ours >= claim.theirs * (1.0 - _ROUNDING)
-    if claim.bound == "at_most":
-        return ours <= claim.theirs * (1.0 + _ROUNDING)
+    if claim.bound:
+        return _keeps_to(claim.bound, ours, claim.theirs)
     deviation = _deviation(claim, ours)
     assert deviation is not None
     return abs(deviation) <= claim.tolerance + _ROUNDING
+
+
+def _keeps_to(bound: Bound, ours: float, theirs: float) -> bool:
+    """Whether a number lies on the bound's side; what equals the bound up to rounding is equal."""
+    noise = _ROUNDING * abs(theirs)
+    match bound:
+        case "at_least":
+            return ours >= theirs - noise
+        case "at_most":
+            return ours <= theirs + noise
+        case "more_than":
+            return ours > theirs + noise
+        case "less_than":
+            return ours < theirs - noise
 
 
 def _cause(claim: Claim, used: list[Used], ours: float) -> str:
@@ -276,8 +291,7 @@ def number_text(value: float, unit: str) -> str:
     elif math.isinf(value) or math.isnan(value):
         text = str(value)
     elif value == 0 or 1e-3 <= abs(value) < 1e5:
-        digits = 0 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-        text = f"{value:.{digits}f}"
+        text = significant(value, 3) if value else "0"
         text = text.rstrip("0").rstrip(".") if "." in text and unit != "x" else text
     elif abs(value) >= 1e5:
         text = f"{float(f'{value:.3g}'):,.0f}"

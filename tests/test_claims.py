@@ -8,7 +8,7 @@ from benchmarks.catalog import Catalog
 from benchmarks.matrix import expand, load
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.models import models
-from reproduce.claims import PAPERS, Claim, paper, papers, parse_claims
+from reproduce.claims import PAPERS, Claim, paper, papers, parse_claims, tolerance_text
 from reproduce.collect import matrices_needed, networks_needed
 from reproduce.facts import case_of, cases
 from reproduce.findings import COMPUTED
@@ -59,6 +59,13 @@ def test_the_eight_ratios_of_figure_6_are_as_printed() -> None:
 def test_ratios_were_given_five_percent() -> None:
     assert {claim.tolerance for claim in CLAIMS if claim.kind in ("ratio", "min", "max")} == {0.05}
     assert {claim.tolerance for claim in CLAIMS if claim.kind in ("bound", "ordering")} == {0.0}
+
+
+def test_the_tolerances_are_told_as_they_are() -> None:
+    assert tolerance_text() == (
+        "5 % for ratios, minima, maxima and values, 1 point for accuracies, "
+        "none for bounds and orderings"
+    )
 
 
 @pytest.mark.parametrize("one", [c for c in CLAIMS if c.where], ids=lambda c: c.id)
@@ -133,7 +140,11 @@ def test_a_valid_file_is_read() -> None:
         ('paper = "Q"', 'paper = "Z"', "paper is 'Z'; allowed: Q, T, A, C"),
         ('paper = "Q"', 'paper = "T"', "'Q-f6a.1' is not of paper T"),
         ('kind = "ratio"', 'kind = "rate"', "'kind' is 'rate'; allowed: 'ratio'"),
-        ('kind = "ratio"', 'kind = "bound"', "'bound' (at_least or at_most)"),
+        (
+            'kind = "ratio"',
+            'kind = "bound"',
+            "'bound' (at_least or at_most or more_than or less_than)",
+        ),
         ('kind = "ratio"', 'kind = "ordering"', "'theirs' is for every kind but ordering"),
         ("theirs = 3.7", 'theirs = "much"', "'theirs' is 'much'"),
         ("theirs = 3.7", "", "'theirs' is for every kind but ordering"),

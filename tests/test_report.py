@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -117,6 +118,23 @@ def test_rows_say_what_they_took_or_why_not() -> None:
     assert "skipped no such payload" in text
     assert "inf s" in text
     assert "analytic" in text
+
+
+def test_parts_that_take_no_time_are_named_after_the_key() -> None:
+    text = " ".join(Page(page_of([timed("all_local")])).text.split())
+    assert "uplink (encode, round trip, decode, server: 0 in every row)" in text
+
+
+def test_assumptions_are_told_once_and_only_where_there_are_any() -> None:
+    rows = [timed("all_local"), timed("all_server"), timed("neurosurgeon")]
+    told = [
+        replace(row, result=replace(row.result, assumptions=texts))
+        for row, texts in zip(rows, [("rate & all",), ("rate & all", "a note"), ()], strict=True)
+    ]
+    page = Page(page_of(told))
+    assert page.text.count("rate & all") == page.text.count("a note") == 1
+    assert "Assumptions and notes" in page.text
+    assert "Assumptions and notes" not in Page(page_of(rows)).text
 
 
 def test_long_tables_are_cut_and_say_so() -> None:

@@ -118,10 +118,14 @@ def test_the_note_of_a_claim_comes_after_the_computed_cause() -> None:
         ("at_least", 0.999, "deviates"),
         ("at_most", 3.0, "reproduced"),
         ("at_most", 3.001, "deviates"),
+        ("more_than", 1.001, "reproduced"),
+        ("more_than", 1.0, "deviates"),
+        ("less_than", 2.999, "reproduced"),
+        ("less_than", 3.0, "deviates"),
     ],
 )
 def test_a_bound_has_no_tolerance(side: str, least: float, expected: str) -> None:
-    theirs = 1.0 if side == "at_least" else 3.0
+    theirs = 1.0 if side in ("at_least", "more_than") else 3.0
     judged = verdict("bound", slower(**{"3g": least, "4g": 2.0}), theirs=theirs, bound=side)
     assert judged.verdict == expected
     assert judged.ours == pytest.approx(least)
@@ -262,6 +266,16 @@ def test_which_cuts_send_more_than_the_picture() -> None:
     assert judge(one, Facts.of([])).verdict == "pending"
 
 
+def test_most_cuts_are_more_than_half_of_them() -> None:
+    # Interior cuts hold 128 and 32 elements; one of two sends more than 2000 bits.
+    graph = chain((3, 8, 8), ("conv", 2, 3, 1, 1), ("maxpool", 2), ("flatten",))
+    network = Network(graph, Source((3, 8, 8), png_bits=2000.0))
+    one = next(c for c in papers()["T"].claims if c.id == "T-f1.1")
+    judged = judge(one, Facts.of([], {"resnet18": network}))
+    assert (judged.ours, judged.verdict) == (50.0, "deviates")
+    assert judged.theirs_text == "> 50 %"
+
+
 # Text against numbers.
 
 
@@ -302,6 +316,33 @@ def test_the_plan_that_sends_nothing_runs_on_the_weaker_device_too() -> None:
     assert found.outcome == "contradiction"
     assert [round(number.value, 6) for number in found.numbers] == [150000.0, 12.0, 500.0, 198.0]
     assert answer(finding, rows(80.0)).outcome == "no contradiction"
+
+
+@pytest.mark.parametrize(
+    ("published_s", "outcome"), [(0.314, "no contradiction"), (0.5, "contradiction")]
+)
+def test_neurosurgeon_on_vgg16_may_keep_a_layer_on_each_side(
+    published_s: float, outcome: str
+) -> None:
+    where = {
+        "model": "vgg16", "device": "cpcdrl-edge", "server": "cpcdrl-cloud",
+        "link": "200-kbyte-s", "convention": "cpcdrl2024",
+    }  # fmt: skip
+    graph = chain((3, 8, 8), ("conv", 2, 3, 1, 1), ("maxpool", 2), ("flatten",), ("fc", 4))
+    rows = [
+        timed("all_local", published_s, **where),
+        timed("all_server", 1.0, **where),
+        timed("neurosurgeon", 0.1, **where),
+    ]
+    facts = Facts.of(rows, {"vgg16": Network(graph, Source((3, 8, 8)))})
+    found = answer(FINDINGS["C-x1"], facts)
+    assert found.outcome == outcome
+    # After the pooling: 32 floats at 1.6 Mb/s; 2 x 64 x 27 multiply-accumulates at 500 MFLOPS
+    # on the device, 32 x 4 at 5 GFLOPS on the server.
+    interior_s = 32 * 32 / 1.6e6 + 2 * 64 * 27 / 5e8 + 32 * 4 / 5e9
+    assert found.numbers[1].label == "best interior cut:"
+    assert found.numbers[1].value == pytest.approx(1e3 * interior_s)
+    assert answer(FINDINGS["C-x1"], Facts.of(rows)).outcome == "pending"
 
 
 def test_table_iv_ranks_by_the_published_numbers_alone() -> None:
