@@ -1,12 +1,7 @@
 """The conformance kit: what every adapter, ours or a stranger's, must keep to.
 
-Inherit it in a test and name the adapter; pytest collects the checks::
-
-    class TestMyMethod(MethodContract):
-        method = MyMethod()
-
-Each check is one promise, its docstring says which, and its failure says what to change. The
-kit needs no network, no data and no torch.
+`MethodContract` holds the checks. Each is one promise, its docstring says which, and its failure
+says what to change. The kit needs no network, no data and no torch.
 """
 
 from __future__ import annotations
@@ -17,28 +12,52 @@ import pickle
 import random
 import re
 import socket
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import numpy as np
 
 from coinfer.conventions import conventions
 from coinfer.cost import plan_workload, scenario_latency
+from coinfer.errors import CoinferError
 from coinfer.graph import Cut
-from coinfer.method import PHASES, Context, Library, Method, MethodCard
+from coinfer.method import PHASES, Context, Method, MethodCard
 from coinfer.parts import Parts, installed_parts
 from coinfer.plan import Plan, Scenario, Selection, Skip, Task
-from coinfer.serial import to_data
+from coinfer.refs import parse_ref
+from coinfer.serial import content_hash, to_data
 from methods import worlds
 
-_NAME = re.compile(r"^[a-z][a-z0-9_+-]*$")
+_NAME = re.compile(r"[a-z][a-z0-9_+-]*")
+_PARTS = frozenset({"device", "server", "link", "snr"})
+# A seed of the global generators that no method is likely to set itself.
+_ODD_SEED = 1_905_070_937
 
 
 class MethodContract:
     """The promises of an adapter. Set `method`; override `tasks` to add networks of your own.
+
+    With pytest, inherit it in a test, and the checks are collected::
+
+        class TestMyMethod(MethodContract):
+            method = MyMethod()
+
+    Without, call every method whose name begins with `test_`; a promise not kept raises, and the
+    message says what to change::
+
+        class Kit(MethodContract):
+            method = MyMethod()
+
+        for name in dir(Kit):
+            if name.startswith("test_"):
+                getattr(Kit(), name)()
+
+    Checks need no order and no set-up, and leave no trace of their own.
 
     Attributes:
         method: the adapter under test.
@@ -49,128 +68,206 @@ class MethodContract:
     parts: ClassVar[Parts] = installed_parts()
 
     def tasks(self) -> tuple[Task, ...]:
-        """Return the networks to try: an ordinary one and a one-layer one."""
-        return worlds.small_task(), worlds.one_layer_task()
+        """Return the networks to try, with prune groups: an ordinary one and a one-layer one.
+
+        As in the harness, only a method whose card says that it prunes is handed the groups.
+        """
+        return worlds.small_task(groups=True), worlds.one_layer_task(groups=True)
 
     def test_has_a_valid_card(self) -> None:
         """The card names and describes the method, and says where it comes from."""
-        card = self.method.card
+        card = getattr(self.method, "card", None)
         assert isinstance(card, MethodCard), "set the class attribute `card` to a MethodCard"
-        assert _NAME.match(card.name), f"card.name '{card.name}' must match {_NAME.pattern}"
-        assert card.title, "card.title is empty; write the name as the paper writes it"
-        assert card.idea, "card.idea is empty; say in one line what the method does"
-        assert card.reference, "card.reference is empty; say where the method is published"
+        assert _NAME.fullmatch(card.name), f"card.name '{card.name}' must match {_NAME.pattern}"
+        assert card.title.strip(), "card.title is empty; write the name as the paper writes it"
+        assert card.idea.strip(), "card.idea is empty; say in one line what the method does"
+        assert card.reference.strip(), "card.reference is empty; say where it is published"
 
     def test_survives_pickling(self) -> None:
         """Workers in other processes get the adapter by pickle."""
-        assert pickle.loads(pickle.dumps(self.method)) == self.method, (  # noqa: S301
+        try:
+            copied = pickle.loads(pickle.dumps(self.method))  # noqa: S301
+        except Exception as error:  # pickle raises whatever what it meets raises
+            raise AssertionError(
+                f"the adapter cannot be pickled ({error}); define its class at the top level of "
+                "a module and keep its options in dataclass fields"
+            ) from error
+        assert copied == self.method, (
             "the adapter changes when pickled; keep its options in dataclass fields"
         )
 
     def test_options_round_trip(self) -> None:
-        """The adapter's `name[option=value]` rebuilds it."""
-        rebuilt = type(self.method)(**self.method.ref.arguments)
-        assert rebuilt == self.method, "type(method)(**method.ref.arguments) must equal method"
+        """The adapter's `name[option=value]`, as rows and the command line have it, rebuilds it."""
+        ref = self.method.ref
+        try:
+            rebuilt = [
+                type(self.method)(**options)
+                for options in (ref.arguments, parse_ref(str(ref)).arguments)
+            ]
+        except Exception as error:  # a constructor may raise anything
+            raise AssertionError(
+                f"the options of {ref.name} do not round-trip ({error}); they must be text, "
+                "numbers, true, false or null"
+            ) from error
+        assert rebuilt == [self.method] * 2, (
+            f"{ref} rebuilds {rebuilt[1]!r}, not {self.method!r}; an option must be what was given"
+        )
 
     def test_refuses_with_a_reason(self) -> None:
         """`supports` answers None, or a Skip whose reason a reader understands."""
         for task, scenario in self._worlds():
             for answer in (self.method.supports(task), self.method.supports(task, scenario)):
                 if answer is not None:
-                    assert isinstance(answer, Skip), "supports must return None or a Skip"
+                    assert isinstance(answer, Skip), (
+                        f"supports must return None or a Skip, not {answer!r}"
+                    )
                     assert answer.reason.strip(), "Skip.reason is empty"
-                    assert "\n" not in answer.reason, "Skip.reason must be one line"
+                    assert len(answer.reason.splitlines()) == 1, (
+                        f"Skip.reason must be one line, not {answer.reason!r}"
+                    )
 
     def test_runs_somewhere(self) -> None:
         """At least one ordinary world is not refused."""
         assert any(True for _ in self._questions()), "the method refuses every world of the kit"
 
     def test_builds_json(self) -> None:
-        """A library is JSON data: it can be stored, hashed and sent."""
+        """A library is JSON data: it can be stored, hashed and sent, and comes back the same."""
         for task, scenario, cuts in self._questions():
             data = self.method.build(task, self._context(task, scenario, cuts)).data
-            assert json.loads(json.dumps(data)) == data, "Library.data must be plain JSON data"
+            try:
+                back = json.loads(json.dumps(data))
+            except (TypeError, ValueError, RecursionError) as error:
+                raise AssertionError(f"Library.data must be plain JSON data: {error}") from error
+            assert back == data, (
+                "Library.data must be plain JSON data, with lists for tuples, text for keys and "
+                f"no NaN: {data!r:.80} comes back as {back!r:.80}"
+            )
 
     def test_returns_valid_plans(self) -> None:
         """Plans cut where allowed, name known parts, and price to finite or infinite seconds."""
         for task, scenario, cuts in self._questions():
-            selection = self._ask(task, scenario, cuts)
-            if selection.plan is None:
+            plan = self._ask(task, scenario, cuts).plan
+            if plan is None:
                 continue
-            plan = selection.plan
             assert plan.model == task.model, f"plan.model is '{plan.model}', not '{task.model}'"
             assert plan.cut.after in {cut.after for cut in cuts}, (
-                f"the plan cuts after '{plan.cut.after}', not at one of context.cuts"
+                f"the plan cuts after '{plan.cut.after}', not at one of context.cuts: "
+                f"{', '.join(cut.after for cut in cuts)}"
             )
-            work = plan_workload(plan, task, scenario.convention, self.parts)
+            assert not plan.keep or self.method.card.prunes != "none", (
+                f"the plan prunes {plan.keep[0][0]}, but card.prunes is 'none'"
+            )
+            try:
+                # Pricing does not look at these two where nothing is sent.
+                self.parts.codec(plan.codec), self.parts.coder(plan.coder)
+                work = plan_workload(plan, task, scenario.convention, self.parts)
+            except CoinferError as error:
+                raise AssertionError(f"the plan cannot be priced: {error}") from error
             total = float(scenario_latency(work, scenario).total_s)
             assert not math.isnan(total), "the plan's latency is NaN"
-            assert total >= 0, "the plan's latency is negative"
-            assert Plan.from_data(json.loads(json.dumps(to_data(plan)))) == plan
+            assert total >= 0, f"the plan's latency is negative: {total} s"
+            assert Plan.from_data(json.loads(json.dumps(to_data(plan)))) == plan, (
+                f"the plan changes on its way through JSON: {plan!r}"
+            )
 
     def test_predictions_are_sane(self) -> None:
         """The method's own estimates are numbers in range."""
         for task, scenario, cuts in self._questions():
             selection = self._ask(task, scenario, cuts)
             latency, accuracy = selection.predicted_latency_s, selection.predicted_accuracy
-            assert latency is None or latency >= 0, "predicted_latency_s must be >= 0, not NaN"
-            assert accuracy is None or 0 <= accuracy <= 1, "predicted_accuracy must be in [0, 1]"
-            assert selection.evaluations >= 0, "evaluations must be >= 0"
+            assert latency is None or latency >= 0, (
+                f"predicted_latency_s is {latency}; it must be >= 0, not NaN"
+            )
+            assert accuracy is None or 0 <= accuracy <= 1, (
+                f"predicted_accuracy is {accuracy}; it must be in [0, 1]"
+            )
+            assert selection.evaluations >= 0, (
+                f"evaluations is {selection.evaluations}; it must be >= 0"
+            )
 
     def test_is_deterministic(self) -> None:
         """The same question with the same seed gives the same library and the same answer."""
         for task, scenario, cuts in self._questions():
-            first, second = (
+            libraries = [
                 self.method.build(task, self._context(task, scenario, cuts)) for _ in range(2)
-            )
-            assert first.hash == second.hash, "build gives another library on a second call"
+            ]
+            texts = {repr(library.data) for library in libraries}
+            assert len(texts) == 1, "build gives another library on a second call"
             answers = [
-                self.method.select(first, scenario, self._context(task, scenario, cuts))
-                for _ in range(2)
+                self.method.select(library, scenario, self._context(task, scenario, cuts))
+                for library in libraries
             ]
             assert answers[0] == answers[1], "select gives another answer on a second call"
 
     def test_is_stochastic_only_if_it_says_so(self) -> None:
         """Another seed changes the answer only where the card says `stochastic`."""
-        seen: set[str] = set()
+        varies = False
         for task, scenario, cuts in self._questions():
             answers = {repr(self._ask(task, scenario, cuts, entropy=seed)) for seed in range(5)}
-            if not self.method.card.stochastic:
-                assert len(answers) == 1, "the answer depends on the seed; say so in the card"
-            seen |= answers if len(answers) > 1 else set()
+            varies |= len(answers) > 1
         if self.method.card.stochastic:
-            assert seen, "the card says stochastic, but five seeds give the same answers"
+            assert varies, "the card says stochastic, but five seeds give the same answers"
+        else:
+            assert not varies, "the answer depends on the seed; say stochastic=True in the card"
 
     def test_changes_nothing(self) -> None:
-        """`select` leaves its library, its task and the working directory as they were."""
-        for task, scenario, cuts in self._questions():
-            library = self.method.build(task, self._context(task, scenario, cuts))
-            before = library.hash, task.hash, Path.cwd()
-            self.method.select(library, scenario, self._context(task, scenario, cuts))
-            assert (library.hash, task.hash, Path.cwd()) == before, (
-                "select changed its library, its task or the working directory"
-            )
+        """Asking leaves task, scenario, library and working directory as they were."""
+        # In a new directory, so that going to any other shows.
+        with TemporaryDirectory() as folder, chdir(folder):
+            folder = str(Path.cwd())
+            for task, scenario, cuts in self._questions():
+                before = _hashes(task, scenario)
+                library = self.method.build(task, self._context(task, scenario, cuts))
+                assert _hashes(task, scenario) == before, "build changes its task"
+                assert str(Path.cwd()) == folder, "build changes the working directory"
+                built = repr(library.data)
+                self.method.select(library, scenario, self._context(task, scenario, cuts))
+                assert repr(library.data) == built, "select changes its library"
+                after = _hashes(task, scenario)
+                assert after[0] == before[0], "select changes its task"
+                assert after[1] == before[1], "select changes its scenario"
+                assert str(Path.cwd()) == folder, "select changes the working directory"
 
-    def test_uses_no_global_randomness_and_no_network(self) -> None:
-        """Randomness comes from `context.rng` alone, and no socket is opened."""
+    def test_uses_no_global_randomness(self) -> None:
+        """Randomness comes from `context.rng` alone; global generators stay as they are."""
         for task, scenario, cuts in self._questions():
-            before = _random_state()
-            with _no_network():
+            with _odd_random_states():
+                before = _random_states()
                 self._ask(task, scenario, cuts)
-            assert _random_state() == before, (
-                "the method draws from a global generator (random or numpy.random); use context.rng"
-            )
+                after = _random_states()
+            for name, state in before.items():
+                assert after[name] == state, (
+                    f"the method uses the global generator of {name}; use context.rng"
+                )
+
+    def test_uses_no_network(self) -> None:
+        """No name is looked up and no socket opened."""
+        for task, scenario, cuts in self._questions():
+            with _no_network() as tried:
+                self._ask(task, scenario, cuts)
+            # What the method caught itself was tried all the same.
+            assert not tried, tried[0]
 
     def test_reads_only_what_its_card_says(self) -> None:
-        """A part of the scenario that the card does not list under `sees` changes nothing."""
-        hidden = {"device", "server", "link"} - self.method.card.sees
+        """A part of the scenario that the card does not list under `sees` changes no plan.
+
+        A radio's rate follows from `link` and `snr`: a method that reads `scenario.rate_bps`
+        sees both. Over a link that has its rate there is no SNR to see.
+
+        Only the plan is compared (and whether there is one): it is what is built and priced. The
+        method's estimates may follow a hidden part, since whoever chooses blindly may still price
+        what was chosen with the harness's cost model, and nothing is decided by that.
+        """
         for task, scenario, cuts in self._questions():
             answer = self._plan(self._ask(task, scenario, cuts))
-            for part in sorted(hidden):
-                other = _with_other(scenario, part)
-                assert self._plan(self._ask(task, other, cuts)) == answer, (
-                    f"the plan depends on the {part}, which card.sees does not list"
-                )
+            for part in sorted(_PARTS - self.method.card.sees):
+                for other in _others(scenario, part):
+                    assert self.method.supports(task, other) is None, (
+                        f"the refusal depends on the {part}, which card.sees does not list"
+                    )
+                    assert self._plan(self._ask(task, other, cuts)) == answer, (
+                        f"the plan depends on the {part}, which card.sees does not list"
+                    )
 
     def test_keeps_its_budget(self) -> None:
         """With `max_evaluations` set, no more candidates are evaluated than it allows."""
@@ -195,6 +292,8 @@ class MethodContract:
 
     def _worlds(self) -> Iterator[tuple[Task, Scenario]]:
         for task in self.tasks():
+            if self.method.card.prunes == "none":
+                task = replace(task, prune_space=None)
             for rules in conventions():
                 for scenario in worlds.scenarios(rules):
                     yield task, scenario
@@ -218,36 +317,101 @@ class MethodContract:
         self, task: Task, scenario: Scenario, cuts: tuple[Cut, ...], **options: Any
     ) -> Selection:
         library = self.method.build(task, self._context(task, scenario, cuts, **options))
-        # A library may come back from disk: what select gets has been through JSON.
-        library = Library(json.loads(json.dumps(library.data)))
-        return self.method.select(library, scenario, self._context(task, scenario, cuts, **options))
+        selection = self.method.select(
+            library, scenario, self._context(task, scenario, cuts, **options)
+        )
+        assert isinstance(selection, Selection), f"select must return a Selection: {selection!r}"
+        return selection
 
     @staticmethod
     def _plan(selection: Selection) -> str | None:
         return selection.plan.hash if selection.plan else None
 
 
-def _with_other(scenario: Scenario, part: str) -> Scenario:
-    """Return the scenario with a very different device, server or link."""
+def _hashes(task: Task, scenario: Scenario) -> tuple[str, str]:
+    """Return hashes made anew: a task and a graph keep theirs, whatever becomes of them."""
+    fresh = replace(task, graph=replace(task.graph))
+    return fresh.hash, content_hash(to_data(scenario))
+
+
+def _others(scenario: Scenario, part: str) -> tuple[Scenario, ...]:
+    """Return the scenario with a very different device, server, link or SNR, where it has one.
+
+    A link keeps its kind, so that a scenario with an SNR to see keeps it.
+    """
+    if part == "snr":
+        if not scenario.link.needs_snr:
+            return ()
+        return tuple(replace(scenario, snr_db=snr_db) for snr_db in (-30.0, 70.0))
     if part == "link":
-        return replace(scenario, link=replace(scenario.link, rate_bps=12345.0))
+        link = scenario.link
+        capacities = ("rate_bps", "bandwidth_hz", "uses_per_s")
+        given = next(name for name in capacities if getattr(link, name) is not None)
+        changes: tuple[dict[str, Any], ...] = (
+            {"name": "slow", "round_trip_s": 1.0, given: 10.0},
+            {"name": "fast", "round_trip_s": 0.0, given: 1e13},
+        )
+        return tuple(replace(scenario, link=replace(link, **change)) for change in changes)
     processor = getattr(scenario, part)
-    return replace(scenario, **{part: replace(processor, flops_per_s=processor.speed() * 1e3)})
+    return tuple(
+        replace(scenario, **{part: replace(processor, name=name, flops_per_s=flops_per_s)})
+        for name, flops_per_s in (("slow", 1e3), ("fast", 1e18))
+    )
 
 
-def _random_state() -> tuple[Any, ...]:
-    kind, keys, position, has_gauss, cached = np.random.get_state()
-    return random.getstate(), kind, np.asarray(keys).tobytes(), position, has_gauss, cached
+def _random_states() -> dict[str, Any]:
+    """Return the states of the global generators, by module; torch's where it is loaded."""
+    kind, keys, *rest = np.random.get_state()
+    states = {"random": random.getstate(), "numpy.random": (kind, np.asarray(keys).tobytes(), rest)}
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        states["torch"] = torch.get_rng_state().numpy().tobytes()
+    return states
 
 
 @contextmanager
-def _no_network() -> Iterator[None]:
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the method opens a network connection")
-
-    connect = socket.socket.connect
-    socket.socket.connect = refuse  # type: ignore[method-assign]
+def _odd_random_states() -> Iterator[None]:
+    """Put the global generators into states of their own: a method that seeds one shows too."""
+    torch = sys.modules.get("torch")
+    ours, numpys = random.getstate(), np.random.get_state()
+    torchs = torch.get_rng_state() if torch is not None else None
+    random.seed(_ODD_SEED)
+    np.random.seed(_ODD_SEED)
+    if torch is not None:
+        torch.set_rng_state(torch.Generator().manual_seed(_ODD_SEED).get_state())
     try:
         yield
     finally:
-        socket.socket.connect = connect  # type: ignore[method-assign]
+        random.setstate(ours)
+        np.random.set_state(numpys)
+        if torch is not None:
+            torch.set_rng_state(torchs)
+
+
+@contextmanager
+def _no_network() -> Iterator[list[str]]:
+    """Refuse internet sockets and look-ups, and give the list of what was tried."""
+    tried: list[str] = []
+    local = getattr(socket, "AF_UNIX", None)  # Windows has none
+    make, look_up = socket.socket.__init__, socket.getaddrinfo
+
+    def refuse(what: str) -> None:
+        tried.append(f"the method {what}; everything it needs is in its task and scenario")
+        raise AssertionError(tried[-1])
+
+    def guarded(self: socket.socket, family: int = -1, *args: Any, **options: Any) -> None:
+        # Sockets between the processes of one machine are no network.
+        if family != local:
+            refuse("opens a socket")
+        make(self, family, *args, **options)
+
+    def no_look_up(host: object, *_: object, **__: object) -> None:
+        refuse(f"looks up '{host}'")
+
+    socket.socket.__init__ = guarded  # type: ignore[method-assign]
+    socket.getaddrinfo = no_look_up  # type: ignore[assignment]
+    try:
+        yield tried
+    finally:
+        socket.socket.__init__ = make  # type: ignore[method-assign]
+        socket.getaddrinfo = look_up

@@ -4,57 +4,123 @@ from __future__ import annotations
 
 from math import inf, prod
 
+from coinfer.compression.space import Affine, PruneGroup, PruneSpace
 from coinfer.conventions import Convention, convention
 from coinfer.graph import INPUT, Cut, Layer, LayerGraph
 from coinfer.hardware import Link, Processor
 from coinfer.plan import Scenario, Source, Task
 
+Spec = tuple[str | int, ...]
 
-def chain(input_shape: tuple[int, ...], *layers: Layer) -> LayerGraph:
-    """Return the graph of a chain: a cut behind every layer."""
-    shapes = [input_shape, *(layer.out_shape for layer in layers)]
-    names = [INPUT, *(layer.name for layer in layers)]
-    kinds = ["input", *["interior"] * (len(layers) - 1), "output"] if layers else ["input"]
-    cuts = tuple(
-        Cut(index, name, shape, kind)
-        for index, (name, shape, kind) in enumerate(zip(names, shapes, kinds, strict=True))
+
+def chain(input_shape: tuple[int, ...], *specs: Spec) -> LayerGraph:
+    """Return the graph of a chain of layers, a legal cut behind each.
+
+    A spec is `("conv", channels, kernel, stride, groups)` (padding kernel // 2),
+    `("maxpool", kernel)` or `("avgpool", kernel)` (stride = kernel), `("fc", units)`,
+    `("flatten",)`, `("relu",)`, `("dropout",)` or `("norm",)`. Layers are named by the first word
+    of their spec and their place, from 1: `conv1`, `maxpool2`.
+    """
+    layers: list[Layer] = []
+    shape = input_shape
+    for index, (kind, *numbers) in enumerate(specs):
+        layer = _layer(f"{kind}{index + 1}", str(kind), [int(n) for n in numbers], index - 1, shape)
+        layers.append(layer)
+        shape = layer.out_shape
+    cuts = [Cut(0, INPUT, input_shape, "input")]
+    for index, layer in enumerate(layers, start=1):
+        kind = "output" if index == len(layers) else "interior"
+        cuts.append(Cut(index, layer.name, layer.out_shape, kind))
+    return LayerGraph(input_shape, tuple(layers), tuple(cuts))
+
+
+def _layer(name: str, kind: str, numbers: list[int], source: int, shape: tuple[int, ...]) -> Layer:
+    match kind:
+        case "conv":
+            channels, kernel, stride, groups = numbers
+            sides = [(side + 2 * (kernel // 2) - kernel) // stride + 1 for side in shape[1:]]
+            parameters = (shape[0] // groups * kernel**2 + 1) * channels
+            out = (channels, *sides)
+            return Layer(name, kind, (source,), shape, out, parameters, (kernel, kernel), groups)
+        case "maxpool" | "avgpool":
+            (kernel,) = numbers
+            out = (shape[0], *(side // kernel for side in shape[1:]))
+            size = (kernel, kernel) if kind == "maxpool" else ()
+            return Layer(name, kind, (source,), shape, out, kernel=size)
+        case "fc":
+            (units,) = numbers
+            return Layer(name, kind, (source,), shape, (units,), (prod(shape) + 1) * units)
+        case "flatten":
+            return Layer(name, "reshape", (source,), shape, (prod(shape),))
+        case "relu":
+            return Layer(name, "activation", (source,), shape, shape)
+        case _:
+            return Layer(name, kind, (source,), shape, shape)
+
+
+def chain_space(graph: LayerGraph) -> PruneSpace:
+    """Return the prune space of a chain without grouped convolutions.
+
+    Every conv and fc layer but the last is a group of its own; what comes behind follows.
+    """
+    makers = [layer for layer in graph.layers if layer.kind in ("conv", "fc")]
+    groups = tuple(
+        PruneGroup(layer.name, layer.out_channels, 1, (layer.name,)) for layer in makers[:-1]
     )
-    return LayerGraph(input_shape, tuple(layers), cuts)
+    order = {group.name: index for index, group in enumerate(groups)}
+    source: int | None = None  # the group whose units the channels belong to
+    units = graph.input_shape[0]
+    in_channels, out_channels = [], []
+    crossing = [Affine(prod(graph.input_shape))]
 
+    def count(total: int) -> Affine:
+        return Affine(total) if source is None else Affine(0, ((source, total // units),))
 
-def conv(name: str, source: tuple[int, int, int], channels: int, kernel: int = 3) -> Layer:
-    """Return a same-padded convolution layer on an input of shape (C, H, W)."""
-    shape = (channels, *source[1:])
-    return Layer(name, "conv", (-1,), source, shape, kernel=(kernel, kernel))
-
-
-def pool(name: str, source: tuple[int, int, int]) -> Layer:
-    """Return a 2x2 max pool on an input of shape (C, H, W)."""
-    shape = (source[0], source[1] // 2, source[2] // 2)
-    return Layer(name, "maxpool", (-1,), source, shape, kernel=(2, 2))
-
-
-def fc(name: str, features: int, units: int) -> Layer:
-    """Return a fully connected layer."""
-    return Layer(name, "fc", (-1,), (features,), (units,))
-
-
-def small_task() -> Task:
-    """Return a five-layer network whose features shrink, so that interior cuts can win."""
-    flat = (8, 8, 8)
-    layers = (
-        conv("conv1", (3, 16, 16), 8),
-        pool("pool1", (8, 16, 16)),
-        Layer("flatten", "reshape", (-1,), flat, (prod(flat),)),
-        fc("fc1", prod(flat), 16),
-        fc("fc2", 16, 10),
+    for layer in graph.layers:
+        in_channels.append(count(layer.in_channels))
+        if layer.kind in ("conv", "fc"):
+            source, units = order.get(layer.name), layer.out_channels
+        out_channels.append(count(layer.out_channels))
+        crossing.append(count(prod(layer.out_shape)))
+    return PruneSpace(
+        graph,
+        groups,
+        tuple(in_channels),
+        tuple(in_channels),
+        tuple(out_channels),
+        tuple(crossing),
     )
-    return Task("small", chain((3, 16, 16), *layers), Source((3, 16, 16), png_bits=4000.0))
 
 
-def one_layer_task() -> Task:
-    """Return a network of one layer: no interior cut, and a source that was never measured."""
-    return Task("one-layer", chain((4,), fc("fc", 4, 2)), Source((4,)))
+def small_task(*, groups: bool = False) -> Task:
+    """Return a five-layer network whose features shrink, so that interior cuts can win.
+
+    Args:
+        groups: whether it comes with its prune groups, the conv and the first fc layer; as of
+            `coinfer.tasks.make_task`, only methods that prune get them.
+    """
+    layers: tuple[Spec, ...] = (
+        ("conv", 8, 3, 1, 1),
+        ("maxpool", 2),
+        ("flatten",),
+        ("fc", 16),
+        ("fc", 10),
+    )
+    return _task("small", Source((3, 16, 16), png_bits=4000.0), layers, groups)
+
+
+def one_layer_task(*, groups: bool = False) -> Task:
+    """Return a network of one layer: no interior cut, and a source that was never measured.
+
+    Args:
+        groups: whether it comes with a prune space, which has no group.
+    """
+    return _task("one-layer", Source((4,)), (("fc", 2),), groups)
+
+
+def _task(model: str, source: Source, layers: tuple[Spec, ...], groups: bool) -> Task:
+    graph = chain(source.shape, *layers)
+    return Task(model, graph, source, prune_space=chain_space(graph) if groups else None)
 
 
 def scenario(
@@ -63,17 +129,45 @@ def scenario(
     server_flops_per_s: float = 1e12,
     rules: str | Convention = "harmonised",
 ) -> Scenario:
-    """Return a scenario with everything given as numbers."""
+    """Return a scenario with everything given as numbers, over a link of that rate."""
+    link = Link("world", rate_bps=rate_bps)
+    return _scenario(link, None, device_flops_per_s, server_flops_per_s, rules)
+
+
+def radio_scenario(
+    snr_db: float,
+    bandwidth_hz: float = 1e5,
+    device_flops_per_s: float = 1e8,
+    server_flops_per_s: float = 1e12,
+    rules: str | Convention = "harmonised",
+) -> Scenario:
+    """Return a scenario over a radio, whose rate follows from its bandwidth and the SNR."""
+    link = Link("world", bandwidth_hz=bandwidth_hz)
+    return _scenario(link, snr_db, device_flops_per_s, server_flops_per_s, rules)
+
+
+def _scenario(
+    link: Link,
+    snr_db: float | None,
+    device_flops_per_s: float,
+    server_flops_per_s: float,
+    rules: str | Convention,
+) -> Scenario:
     return Scenario(
         Processor("world", "device", device_flops_per_s),
         Processor("world", "server", server_flops_per_s),
-        Link("world", rate_bps=rate_bps),
+        link,
         convention(rules) if isinstance(rules, str) else rules,
+        snr_db,
     )
 
 
 def scenarios(rules: str) -> tuple[Scenario, ...]:
-    """Return ordinary scenarios and odd ones: a dead link, an infinite one, equal machines."""
+    """Return ordinary scenarios and odd ones: a dead link, an infinite one, equal machines.
+
+    Two are of a radio, at 0 dB, where computing `small_task` is faster than sending a raw8 or PNG
+    image of it, and at 20 dB, where it is not.
+    """
     return (
         scenario(rules=rules),
         scenario(rate_bps=1e3, rules=rules),
@@ -81,4 +175,6 @@ def scenarios(rules: str) -> tuple[Scenario, ...]:
         scenario(device_flops_per_s=1e12, rules=rules),
         scenario(rate_bps=0.0, rules=rules),
         scenario(rate_bps=inf, rules=rules),
+        radio_scenario(0.0, device_flops_per_s=1e7, rules=rules),
+        radio_scenario(20.0, device_flops_per_s=1e7, rules=rules),
     )

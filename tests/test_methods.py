@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from coinfer.conventions import convention, conventions
@@ -102,7 +101,7 @@ def test_exhaustive_bounds_what_neither_prunes_nor_encodes(
         AllLocal(),
         Neurosurgeon(),
         *(AllServer(payload=p) for p in ("raw8", "png", "float32")),
-    ]  # type: ignore[arg-type]
+    ]
     for rival in rivals:
         if rival.supports(task, scenario) is None:
             assert bound <= total_s(ask(rival, task, scenario), task, scenario)
@@ -142,7 +141,7 @@ def test_a_dead_link_means_all_local(device: float, server: float) -> None:
     for method in (Exhaustive(), Neurosurgeon()):
         plan = ask(method, task, scenario).plan
         assert plan is not None
-        assert plan.cut.after == "fc2"
+        assert plan.cut.after == "fc5"
 
 
 @given(rate=rates, power=st.integers(-20, 20))
@@ -164,7 +163,7 @@ def test_all_server_sends_what_it_says() -> None:
     task = worlds.small_task()
     bits = {}
     for payload in ("float32", "raw8", "png"):
-        plan = ask(AllServer(payload=payload), task, worlds.scenario()).plan  # type: ignore[arg-type]
+        plan = ask(AllServer(payload=payload), task, worlds.scenario()).plan
         assert plan is not None
         bits[payload] = plan_workload(plan, task, convention("harmonised")).uplink_bits
     assert bits == {"float32": 3 * 16 * 16 * 32, "raw8": 3 * 16 * 16 * 8, "png": 4000.0}
@@ -252,12 +251,14 @@ def test_refs_leave_defaults_out_so_equal_methods_have_equal_names() -> None:
     assert str(make("all_server[payload=png]").ref) == "all_server[payload=png]"
 
 
-@settings(max_examples=20)
-@given(st.integers(0, 2**32))
-def test_rng_of_a_context_is_its_entropy_alone(entropy: int) -> None:
+def test_a_context_draws_on_from_one_stream_of_its_own() -> None:
     task = worlds.small_task()
-    draws = [
-        Context(task, convention("harmonised"), task.graph.cuts, entropy).rng.random(3)
-        for _ in range(2)
-    ]
-    assert np.array_equal(*draws)
+
+    def drawn(entropy: int) -> list[float]:
+        context = Context(task, convention("harmonised"), task.graph.cuts, entropy)
+        return [float(context.rng.random()) for _ in range(3)]
+
+    # Each use of `context.rng` draws on; it does not start again.
+    assert len(set(drawn(1))) == 3
+    assert drawn(1) == drawn(1)
+    assert not set(drawn(1)) & set(drawn(2))
