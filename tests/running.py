@@ -219,6 +219,7 @@ class Bench:
             text=True,
             start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+            preexec_fn=_as_from_a_terminal,
         )
         self.started.append(process)
         return process
@@ -227,6 +228,11 @@ class Bench:
         """Wait for a command; return its exit code and stderr."""
         _, errors = process.communicate(timeout=timeout_s)
         return process.returncode, errors
+
+
+def _as_from_a_terminal() -> None:
+    """Let Ctrl-C reach a command, also where a shell runs the tests in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(
