@@ -1,0 +1,205 @@
+"""Recipes: how a network is trained, named and versioned.
+
+Measurements of different recipes are never mixed: a recipe's hash is part of every measurement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import cos, pi
+from typing import Literal
+
+from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.serial import content_hash, to_data
+
+Stage = Literal["pretrain", "fine-tune", "codec", "joint"]
+Optimizer = Literal["sgd", "adam"]
+Decay = Literal["cosine", "step"]
+Precision = Literal["bf16", "fp32"]
+
+RECIPE_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Some epochs of training under one optimiser.
+
+    Attributes:
+        stage: `pretrain` and `fine-tune` train the network without a codec, `codec` trains the
+            codec with the network frozen, `joint` trains all end to end through the channel.
+        epochs: passes over the images.
+        lr: highest learning rate.
+        images: passes see the first so many training images only, a fixed subset; None sees all.
+        optimizer: `sgd` is Nesterov's, with `momentum`; `adam` decays weights as SGD does.
+        decay: `cosine` falls from `lr` to `final_lr`; `step` multiplies by `step_factor` every
+            `step_epochs` epochs.
+        final_lr: where a cosine ends.
+        step_epochs, step_factor: of a stepwise decay.
+        warmup_steps: steps in which the learning rate rises linearly to `lr`.
+        momentum: of SGD.
+        weight_decay: of all trained parameters.
+        batch_size: images in a step; a last, smaller batch of a pass is left out.
+        label_smoothing: share of each label spread over all classes.
+        clip_norm: largest norm of the gradient of all parameters together; None for no limit.
+        augmented: whether images are flipped and cropped at random.
+        size: height and width of the input in pixels; None takes the network's own.
+    """
+
+    stage: Stage
+    epochs: int
+    lr: float
+    images: int | None = None
+    optimizer: Optimizer = "sgd"
+    decay: Decay = "cosine"
+    final_lr: float = 0.0
+    step_epochs: int = 1
+    step_factor: float = 1.0
+    warmup_steps: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    batch_size: int = 128
+    label_smoothing: float = 0.0
+    clip_norm: float | None = None
+    augmented: bool = True
+    size: int | None = None
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("epochs", self.epochs >= 1, "1 or more"),
+            ("lr", 0 < self.lr < float("inf"), "a positive number"),
+            ("images", self.images is None or self.images >= 1, "1 or more"),
+            ("step_epochs", self.step_epochs >= 1, "1 or more"),
+            ("batch_size", self.batch_size >= 1, "1 or more"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "0 to below 1"),
+            ("clip_norm", self.clip_norm is None or self.clip_norm > 0, "a positive number"),
+        )
+        for name, good, allowed in checks:
+            if not good:
+                raise CoinferError(f"Phase.{name} is {getattr(self, name)}; allowed is {allowed}")
+
+    def learning_rate(self, step: int, steps_per_epoch: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.lr * (step + 1) / self.warmup_steps
+        if self.decay == "step":
+            return self.lr * self.step_factor ** (step // steps_per_epoch // self.step_epochs)
+        falling = max(1, self.epochs * steps_per_epoch - self.warmup_steps)
+        share = (step - self.warmup_steps) / falling
+        return self.final_lr + (self.lr - self.final_lr) * (1 + cos(pi * share)) / 2
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The phases that a network goes through, in order.
+
+    Attributes:
+        name, version: how people call it.
+        phases: what is trained, one after the other. Phases that have nothing to train (those of
+            the codec where a plan has none) are left out.
+        precision: `bf16` computes convolutions and matrix products in bfloat16 while training;
+            every accuracy is measured in float32.
+        threads: of one training on a CPU; more would change the last bits of its sums.
+        he_init: whether weights start from He et al.'s normal initialisation.
+        schema: version of this record.
+    """
+
+    name: str
+    version: int
+    phases: tuple[Phase, ...]
+    precision: Precision = "bf16"
+    threads: int = 1
+    he_init: bool = False
+    schema: int = RECIPE_SCHEMA
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash: two recipes with the same hash train alike."""
+        return content_hash(to_data(self))
+
+    @property
+    def label(self) -> str:
+        """Name and version in one word."""
+        return f"{self.name}-v{self.version}"
+
+    def stage(self, *stages: Stage) -> tuple[Phase, ...]:
+        """Return the phases of some stages, in order."""
+        return tuple(phase for phase in self.phases if phase.stage in stages)
+
+
+# methods.md gives no epochs for the QHO paper: fine-tuning 20 epochs of SGD from 1e-2, then the
+# codec for 5 epochs with the network frozen and 15 epochs end to end.
+PAPER = Recipe(
+    "paper",
+    1,
+    (
+        Phase("fine-tune", 20, 1e-2, clip_norm=5.0),
+        Phase("codec", 5, 1e-3, optimizer="adam", weight_decay=0.0),
+        Phase("joint", 15, 1e-3, optimizer="adam", weight_decay=0.0, clip_norm=5.0),
+    ),
+)
+
+QUICK = Recipe(
+    "quick",
+    1,
+    (
+        Phase("fine-tune", 1, 5e-3, images=6_400, clip_norm=5.0),
+        Phase("codec", 1, 1e-3, images=1_280, optimizer="adam", weight_decay=0.0),
+        Phase("joint", 1, 2e-3, images=2_560, clip_norm=5.0),
+    ),
+)
+
+DIGITS = Recipe(
+    "digits",
+    1,
+    (
+        Phase("fine-tune", 2, 1e-2, augmented=False, batch_size=64, clip_norm=5.0),
+        Phase("codec", 1, 2e-3, optimizer="adam", weight_decay=0.0, augmented=False, batch_size=64),
+        Phase("joint", 2, 5e-3, augmented=False, batch_size=64, clip_norm=5.0),
+    ),
+    precision="fp32",
+)
+
+# Networks without batch normalisation. Validation accuracy is flat over the last epochs; the
+# learning rate falls to zero there.
+_PLAIN = Recipe(
+    "pretrain-plain",
+    1,
+    (
+        Phase(
+            *("pretrain", 40, 0.02),
+            warmup_steps=200,
+            label_smoothing=0.05,
+            clip_norm=5.0,
+        ),
+    ),
+    he_init=True,
+)
+
+_NORMALISED = Recipe(
+    "pretrain-normalised",
+    1,
+    (Phase("pretrain", 30, 0.1, warmup_steps=200, label_smoothing=0.05, clip_norm=5.0),),
+)
+
+_DIGITS = Recipe(
+    "pretrain-digits",
+    1,
+    (Phase("pretrain", 8, 0.02, batch_size=64, augmented=False, warmup_steps=20, clip_norm=5.0),),
+    precision="fp32",
+    he_init=True,
+)
+
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, QUICK, DIGITS)}
+
+
+def recipe(name: str) -> Recipe:
+    """Return the recipe of that name, for measuring plans.
+
+    Raises:
+        UnknownNameError: when there is none.
+    """
+    if name not in RECIPES:
+        raise UnknownNameError("recipe", name, RECIPES)
+    return RECIPES[name]
