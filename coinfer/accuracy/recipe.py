@@ -161,29 +161,44 @@ DIGITS = Recipe(
     precision="fp32",
 )
 
-# Networks without batch normalisation. Validation accuracy is flat over the last epochs; the
-# learning rate falls to zero there.
-_PLAIN = Recipe(
+# Networks without batch normalisation start from He et al.'s initialisation, with a warm-up and
+# clipped gradients. Every recipe ends at a learning rate of zero, where accuracy is flat.
+PRETRAIN_PLAIN = Recipe(
     "pretrain-plain",
     1,
-    (
+    (Phase("pretrain", 40, 0.02, warmup_steps=200, label_smoothing=0.05, clip_norm=5.0),),
+    he_init=True,
+)
+
+# The same in three sizes, as the large network is dear: most passes see small images.
+PRETRAIN_LARGE = Recipe(
+    "pretrain-large",
+    1,
+    tuple(
         Phase(
-            *("pretrain", 40, 0.02),
+            *("pretrain", epochs, lr),
+            final_lr=final_lr,
+            size=size,
             warmup_steps=200,
             label_smoothing=0.05,
             clip_norm=5.0,
-        ),
+        )
+        for epochs, lr, final_lr, size in (
+            (12, 0.02, 0.002, 64),
+            (11, 0.01, 0.001, 128),
+            (5, 0.004, 1e-5, 224),
+        )
     ),
     he_init=True,
 )
 
-_NORMALISED = Recipe(
+PRETRAIN_NORMALISED = Recipe(
     "pretrain-normalised",
     1,
     (Phase("pretrain", 30, 0.1, warmup_steps=200, label_smoothing=0.05, clip_norm=5.0),),
 )
 
-_DIGITS = Recipe(
+PRETRAIN_DIGITS = Recipe(
     "pretrain-digits",
     1,
     (Phase("pretrain", 8, 0.02, batch_size=64, augmented=False, warmup_steps=20, clip_norm=5.0),),
@@ -192,6 +207,13 @@ _DIGITS = Recipe(
 )
 
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, QUICK, DIGITS)}
+
+PRETRAIN_RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (PRETRAIN_PLAIN, PRETRAIN_LARGE, PRETRAIN_NORMALISED, PRETRAIN_DIGITS)
+}
+
+_BY_MODEL = {"alexnet": PRETRAIN_LARGE, "alexnet-cifar": PRETRAIN_PLAIN}
 
 
 def recipe(name: str) -> Recipe:
@@ -203,3 +225,23 @@ def recipe(name: str) -> Recipe:
     if name not in RECIPES:
         raise UnknownNameError("recipe", name, RECIPES)
     return RECIPES[name]
+
+
+def pretrain_recipe(name: str | None, builder: str, data: str) -> Recipe:
+    """Return the pretraining recipe of that name; for None, the one for a network and data.
+
+    Args:
+        name: of a recipe, or None.
+        builder: what builds the network (`coinfer.models.ModelSpec.builder`).
+        data: name of the data set.
+
+    Raises:
+        UnknownNameError: when there is none of that name.
+    """
+    if name is None:
+        if data == "digits":
+            return PRETRAIN_DIGITS
+        return _BY_MODEL.get(builder, PRETRAIN_NORMALISED)
+    if name not in PRETRAIN_RECIPES:
+        raise UnknownNameError("recipe", name, PRETRAIN_RECIPES)
+    return PRETRAIN_RECIPES[name]
