@@ -11,7 +11,7 @@ from benchmarks.cells import Cell
 from coinfer.conventions import convention
 from coinfer.method import Method
 from coinfer.models import model_spec
-from coinfer.plan import Scenario
+from coinfer.plan import Scenario, check_snr
 from coinfer.presets import Presets, built_in_presets
 from methods.registry import Methods, find_methods
 
@@ -62,8 +62,10 @@ class Catalog:
         The SNR collapses on links that have their rate, the seed for methods without randomness.
 
         Raises:
-            CoinferError: for an unknown name, with the nearest ones.
+            CoinferError: for an unknown name, with the nearest ones, or an SNR that is no finite
+                number of dB, even where it would collapse.
         """
+        check_snr(cell.snr_db)
         method = self.method(cell.method)
         convention(cell.convention)
         link = self.presets.canonical("link", cell.link)

@@ -50,18 +50,20 @@ class Result:
             reason); `failed` (see reason; the traceback is a column of the run).
         reason: one line for every status but `ok`.
         plan: the plan as JSON data, None without one.
-        plan_hash: its content hash.
+        plan_hash: its content hash, the code of parts that are not built in included.
         latency: seconds per part (LATENCY_PARTS) and `total_s`; empty without a plan.
         uplink_bits: payload, bits.
         rate_bps: uplink rate used.
-        device_flops, server_flops, encode_flops, decode_flops: work priced, by the convention.
+        device_flops, server_flops, encode_flops, decode_flops: work priced, in the convention's
+            unit of work (`Convention.work_unit`: FLOPs or MACs).
         energy_j: energy of the device where watts are given.
         accuracy: of the plan, 0..1; accuracy_loss against the baseline.
         predicted_accuracy, predicted_latency_s: the method's own estimates.
         evaluations: candidates the method looked at.
         evidence: evidence class per quantity (`latency`, `uplink_bits`, `accuracy`, ...).
         ledger: [phase, evaluations, epochs] per phase.
-        assumptions: our own choices behind this row (link presets' assumptions, notes).
+        assumptions: our own choices behind this row, in words: of its link, of its source, and
+            which of source and network input an All_Server plan is charged for.
     """
 
     status: Status

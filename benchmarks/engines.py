@@ -1,8 +1,9 @@
-"""Where chunks are run: in this process, in worker processes (joblib's loky), on Dask or on Ray.
+"""Where jobs are run: in worker processes of this machine (joblib's loky), on Dask or on Ray.
 
-Every engine answers one at a time as jobs finish, so that the runner commits them at once, and
-survives the death of a worker: that job comes back as `died`, the others go on. Which job a death
-belongs to must be certain, so each loky worker has a pool of its own.
+Never in the driver's own process, not even a single worker's: what a method does there must not
+end the run. Every engine answers one at a time as jobs finish, so that the runner commits them at
+once, and survives the death of a worker: that job comes back as `died`, the others go on. Which
+job a death belongs to must be certain, so each loky worker has a pool of its own.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ import logging
 import os
 import queue
 import signal
+import socket
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from multiprocessing import resource_tracker
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, Protocol
 
 from benchmarks import worker
+from benchmarks.timelimit import LAST_WORDS, CellTimeout, limited
 from benchmarks.worker import THREADS, begin_worker
 from coinfer.errors import CoinferError, UnknownNameError
 
@@ -28,15 +36,27 @@ EXECUTORS = ("joblib", "dask", "ray")
 # How long to look for a scheduler before saying that there is none, in seconds.
 _CONNECT_S = 10.0
 
+_STDERR = 2
+
+# Ray would ask a head that does not answer for more than ten minutes.
+_RAY_PATIENCE = {
+    "RAY_NUM_REDIS_GET_RETRIES": "1",
+    "RAY_py_gcs_connect_timeout_s": f"{_CONNECT_S:.0f}",
+}
+
 
 @dataclass(frozen=True)
 class Done:
-    """What became of a job: a value, an error raised by it, or the death of its worker."""
+    """What became of a job: a value, an error raised by it, or the death of its worker.
+
+    Of a death, `trace` tells what is known, where the engine knows anything.
+    """
 
     job: int
     value: Any = None
     error: Exception | None = None
     died: bool = False
+    trace: str = ""
 
 
 class Engine(Protocol):
@@ -60,9 +80,7 @@ class Engine(Protocol):
         """Stop everything, finished or not."""
 
 
-def make_engine(
-    executor: str, jobs: int | None, address: str | None, *, apart: bool = False
-) -> Engine:
+def make_engine(executor: str, jobs: int | None, address: str | None) -> Engine:
     """Return an engine.
 
     Args:
@@ -70,7 +88,6 @@ def make_engine(
         jobs: workers on this machine, or at most so many of a cluster's; None for one here, all
             of a cluster's; 0 for one per core.
         address: of a running Dask scheduler or Ray head; None starts workers on this machine.
-        apart: whether even a single worker must be a process of its own, which can be ended.
 
     Raises:
         CoinferError: for an unknown executor, one that is not installed, or no answer at the
@@ -90,42 +107,7 @@ def make_engine(
         return RayEngine(jobs, address)
     if address is not None:
         raise CoinferError("an address goes with --executor dask or ray; joblib runs here")
-    return LokyEngine(jobs or 1) if apart or (jobs or 1) > 1 else SerialEngine()
-
-
-class SerialEngine:
-    """Runs jobs in this process, when they are waited for."""
-
-    own_process = False
-
-    def __init__(self) -> None:
-        self._jobs: list[tuple[int, Callable[..., Any], tuple[Any, ...]]] = []
-
-    def slots(self) -> int:
-        """Return 1."""
-        return 1
-
-    def share(self, value: Any) -> Any:
-        """Return the value."""
-        return value
-
-    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
-        """Keep a job until it is waited for."""
-        self._jobs.append((job, function, arguments))
-
-    def wait(self, timeout_s: float) -> Iterable[Done]:
-        """Run the oldest job."""
-        if not self._jobs:
-            return []
-        job, function, arguments = self._jobs.pop(0)
-        try:
-            return [Done(job, function(*arguments))]
-        except Exception as error:
-            return [Done(job, error=error)]
-
-    def close(self) -> None:
-        """Forget the jobs."""
-        self._jobs.clear()
+    return LokyEngine(jobs or 1)
 
 
 class LokyEngine:
@@ -134,10 +116,14 @@ class LokyEngine:
     own_process = True
 
     def __init__(self, jobs: int) -> None:
-        self._idle: list[Any] = [None] * jobs
+        self._idle: list[_Pool | None] = [None] * jobs
         self._jobs = jobs
-        self._busy: dict[int, Any] = {}
+        self._busy: dict[int, _Pool] = {}
         self._done: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
+        self._open = ExitStack()
+        self._open.enter_context(warnings.catch_warnings())
+        # Loky looks for children of a worker that it ends; where it cannot, it says so at length.
+        warnings.filterwarnings("ignore", "Failed to kill subprocesses on this platform")
 
     def slots(self) -> int:
         """Return the number of workers."""
@@ -149,12 +135,14 @@ class LokyEngine:
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a job in an idle worker, which is made when there is none."""
-        pool = self._idle.pop() or _loky_pool()
-        try:
-            future = pool.submit(function, *arguments)
-        except BrokenProcessPool:  # its worker was killed while idle
-            pool = _loky_pool()
-            future = pool.submit(function, *arguments)
+        pool = self._idle.pop() or _Pool.made()
+        with _no_ctrl_c():  # not before the worker can say that it does not mind
+            try:
+                future = pool.executor.submit(function, *arguments)
+            except BrokenProcessPool:  # its worker was killed while idle
+                pool.last_words.close()
+                pool = _Pool.made()
+                future = pool.executor.submit(function, *arguments)
         self._busy[job] = pool
         future.add_done_callback(lambda done: self._done.put((job, done)))
 
@@ -166,7 +154,7 @@ class LokyEngine:
             pool = self._busy.pop(job)
             self._idle.append(None if died else pool)
             if died:
-                yield Done(job, died=True)
+                yield Done(job, died=True, trace=pool.told(error))
             elif error is not None:
                 yield Done(job, error=_as_exception(error))
             else:
@@ -176,8 +164,42 @@ class LokyEngine:
         """End all workers."""
         for pool in (*self._idle, *self._busy.values()):
             if pool is not None:
-                pool.shutdown(wait=True, kill_workers=True)
+                pool.executor.shutdown(wait=True, kill_workers=True)
+                pool.last_words.close()
         self._idle, self._busy = [None] * self._jobs, {}
+        self._open.close()
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """One worker process of loky, and the file that it writes to if it crashes."""
+
+    executor: Any
+    last_words: IO[bytes]
+
+    @classmethod
+    def made(cls) -> _Pool:
+        from joblib.externals.loky import ProcessPoolExecutor
+
+        # A file without a name, so that nothing is left behind however the run ends. The worker
+        # opens it through this process (Linux); where it cannot, its crash has no traceback.
+        last_words = TemporaryFile()  # noqa: SIM115 (closed with the pool)
+        driver = os.getpid()
+        executor = ProcessPoolExecutor(
+            max_workers=1,
+            initializer=begin_worker,
+            initargs=(driver,),
+            env={**THREADS, LAST_WORDS: f"/proc/{driver}/fd/{last_words.fileno()}"},
+        )
+        return cls(executor, last_words)
+
+    def told(self, death: BaseException | None) -> str:
+        """Return what is known of the worker's death; its file is closed."""
+        with self.last_words as file:
+            file.seek(0)
+            words = file.read().decode(errors="replace")
+        # What loky says ends in where the traceback would be, had it printed it.
+        return f"{death}".partition("Detailed tracebacks")[0] + words
 
 
 class DaskEngine:
@@ -189,17 +211,26 @@ class DaskEngine:
         with _installed("dask"):
             from distributed import Client, LocalCluster
         self._limit = jobs
-        # What goes wrong becomes a row, or one line of ours, not a traceback in between.
-        self._log = logging.getLogger("distributed.client")
-        self._log_level = self._log.level
-        self._log.setLevel(logging.CRITICAL)
-        self._cluster = None if address else _local_dask(LocalCluster, jobs or 1)
-        try:
-            self._client = Client(address or self._cluster, timeout=_CONNECT_S)
-        except (OSError, ValueError) as error:
-            raise CoinferError(f"no Dask scheduler at '{address}': {_line(error)}") from None
         self._futures: dict[int, Any] = {}
         self._done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+        with ExitStack() as opened:
+            # What goes wrong becomes a row, or one line of ours, not a traceback in between.
+            log = logging.getLogger("distributed.client")
+            opened.callback(log.setLevel, log.level)
+            log.setLevel(logging.CRITICAL)
+            where: Any = address
+            try:
+                if address is None:
+                    with _ctrl_c_later():
+                        where = _local_dask(LocalCluster, jobs or 1)
+                        opened.callback(where.close)
+                self._client = limited(2 * _CONNECT_S, partial(Client, where, timeout=_CONNECT_S))
+            except (Exception, CellTimeout) as error:  # what is no scheduler may answer anything
+                wanted = f"no Dask scheduler at '{address}'" if address else "Dask does not start"
+                text = "no answer" if isinstance(error, CellTimeout) else _line(error)
+                raise CoinferError(f"{wanted}: {text}") from None
+            opened.callback(self._client.close)
+            self._open = opened.pop_all()
 
     def slots(self) -> int:
         """Return the number of threads that the workers have, now."""
@@ -228,10 +259,7 @@ class DaskEngine:
         for future in self._futures.values():
             future.cancel(force=True)
         self._futures.clear()
-        self._client.close()
-        if self._cluster is not None:
-            self._cluster.close()
-        self._log.setLevel(self._log_level)
+        self._open.close()
 
     def _settled(self, job: int, future: Any) -> Done:
         from distributed import KilledWorker
@@ -262,7 +290,10 @@ class RayEngine:
     own_process = True
 
     def __init__(self, jobs: int | None, address: str | None) -> None:
+        # Read when Ray is imported, or when it begins.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        for name, value in _RAY_PATIENCE.items() if address else ():
+            os.environ.setdefault(name, value)
         with _installed("ray"):
             import ray
         self._ray = ray
@@ -271,6 +302,7 @@ class RayEngine:
         if self._ours:
             _begin_ray(ray, jobs or 1, address)
         self._jobs: dict[Any, int] = {}
+        self._tasks: dict[Callable[..., Any], Any] = {}
 
     def slots(self) -> int:
         """Return the number of cores that the cluster has, now."""
@@ -283,8 +315,9 @@ class RayEngine:
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a job; the runner decides what is tried again, not Ray."""
-        task = self._ray.remote(num_cpus=1, max_retries=0)(function)
-        self._jobs[task.remote(*arguments)] = job
+        if function not in self._tasks:
+            self._tasks[function] = self._ray.remote(num_cpus=1, max_retries=0)(function)
+        self._jobs[self._tasks[function].remote(*arguments)] = job
 
     def wait(self, timeout_s: float) -> Iterable[Done]:
         """Yield the jobs that finished."""
@@ -321,24 +354,18 @@ class RayEngine:
             raise CoinferError(f"Ray failed ({_line(error)}); what was committed is kept") from None
 
 
-def _loky_pool() -> Any:
-    from joblib.externals.loky import ProcessPoolExecutor
-
-    return ProcessPoolExecutor(
-        max_workers=1, initializer=begin_worker, initargs=(os.getpid(),), env=THREADS
-    )
-
-
 def _local_dask(make: Callable[..., Any], workers: int) -> Any:
     import dask
 
-    # The runner decides what is tried again: one death, one report.
+    # The runner decides what is tried again: one death, one report. And what takes too long: a
+    # worker whose native code keeps Python waiting is not dead.
     settings = {
         "distributed.scheduler.allowed-failures": 0,
+        "distributed.scheduler.worker-ttl": None,
         "distributed.nanny.pre-spawn-environ": THREADS,
         "distributed.worker.preload": [worker.__name__],
     }
-    with dask.config.set(settings):
+    with dask.config.set(settings), _no_ctrl_c():
         return make(
             n_workers=workers,
             threads_per_worker=1,
@@ -349,18 +376,79 @@ def _local_dask(make: Callable[..., Any], workers: int) -> Any:
         )
 
 
+def _knock(address: str) -> None:
+    """Find out at once that nobody is there."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not (host and port.isdigit()):
+        return  # "auto", or something that Ray refuses by itself
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise CoinferError(f"no Ray cluster at '{address}': {_line(error)}") from None
+
+
 def _begin_ray(ray: Any, workers: int, address: str | None) -> None:
+    if address:
+        _knock(address)
     where = (
         {"address": address}
         if address
         else {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     )
-    with _own_signals():
+    with _own_signals(), _no_native_log() if address else nullcontext():
         try:
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, ValueError, RuntimeError) as error:
             wanted = f"no Ray cluster at '{address}'" if address else "Ray does not start here"
             raise CoinferError(f"{wanted}: {_line(error)}") from None
+
+
+@contextmanager
+def _no_ctrl_c() -> Iterator[None]:
+    """Hold Ctrl-C back from this thread, and from every process that is started inside for good."""
+    resource_tracker.ensure_running()  # when it is started, it would let Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait for the end of the block: half a cluster cannot be ended."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: caught.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in caught:
+            signal.raise_signal(late)
+
+
+@contextmanager
+def _no_native_log() -> Iterator[None]:
+    """Keep what native code says of a vain attempt from stderr; it raises an error, too."""
+    try:
+        kept = os.dup(_STDERR)
+    except OSError:  # there is no stderr
+        yield
+        return
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), _STDERR)
+        yield
+    finally:
+        os.dup2(kept, _STDERR)
+        os.close(kept)
 
 
 @contextmanager

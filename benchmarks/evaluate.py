@@ -22,14 +22,23 @@ import numpy as np
 from benchmarks.catalog import Catalog
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
 from benchmarks.rows import Row
-from coinfer.conventions import Convention, convention
-from coinfer.cost import Latency, energy_j, plan_workload, scenario_latency, uplink_evidence
+from coinfer import conventions
+from coinfer.checks import is_whole
+from coinfer.conventions import Convention
+from coinfer.cost import (
+    Latency,
+    Workload,
+    energy_j,
+    plan_workload,
+    scenario_latency,
+    uplink_evidence,
+)
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut
 from coinfer.hardware import Link, Processor
 from coinfer.method import Context, Ledger, Library, Method
-from coinfer.parts import Parts
-from coinfer.plan import Plan, Scenario, Selection, Task
+from coinfer.parts import Parts, sends_source
+from coinfer.plan import Plan, Scenario, Selection, Skip, Task, shape_text
 from coinfer.refs import parse_ref
 from coinfer.serial import canonical_json, content_hash, to_data
 from coinfer.sources import closure_hash
@@ -87,7 +96,7 @@ class Prepared:
 
 
 def group_inputs(group: Group, catalog: Catalog) -> dict[str, str]:
-    """Hashes of what a group's results depend on: code, network, rules, library versions."""
+    """Hashes of what a group's results depend on: code, network, convention, libraries."""
     method = catalog.method(group.method)
     task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
     return {
@@ -106,8 +115,8 @@ def code_inputs(method: Method, parts: Parts) -> dict[str, str]:
     built_in = type(method).__module__.partition(".")[0] == "methods"
     named = {
         cls.__module__
-        for name, cls in parts.foreign().items()
-        if not built_in or name in str(method.ref)
+        for cls in parts.foreign()
+        if not built_in or cls.name in str(method.ref)  # type: ignore[attr-defined]
     }
     return {
         "method": _source_hash((type(method).__module__, *sorted(named))),
@@ -127,17 +136,16 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
     """
     method = catalog.method(group.method)
     task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
-    rules = convention(group.convention)
+    convention = conventions.convention(group.convention)
     inputs = group_inputs(group, catalog)
     blank = Prepared(group, catalog, task, None, "", None, (), inputs)
     try:
         skip = refusal(group, catalog)
         if skip:
             return replace(blank, skip=skip)
-        cuts = allowed_cuts(method, task, rules)
-        context = _context(task, rules, cuts, method, group, "build")
-        library = method.build(task, context)
-        _ = library.hash  # a library is JSON: anything else fails here, not in a worker
+        cuts = allowed_cuts(method, task, convention)
+        context = _context(task, convention, cuts, method, group, "build")
+        library = _built(method, method.build(task, context))
     except (Exception, SystemExit) as error:  # a method may even try to end the run
         return replace(blank, failure=_failure(error))
     return replace(blank, library=library, build_ledger=_ledger(context.ledger))
@@ -147,11 +155,11 @@ def refusal(group: Group, catalog: Catalog, scenario: Scenario | None = None) ->
     """Return why a group's method cannot run (in a scenario, if given), or ''. Builds nothing."""
     method = catalog.method(group.method)
     task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
-    skip = method.supports(task, scenario)
-    if skip is not None:
-        return skip.reason
-    rules = convention(group.convention)
-    return "" if allowed_cuts(method, task, rules) else _no_cut(method, rules)
+    reason = _skip_reason(method, task, scenario)
+    convention = conventions.convention(group.convention)
+    if reason or allowed_cuts(method, task, convention):
+        return reason
+    return _no_cut(method, convention)
 
 
 def cell_inputs(cell: Cell, prepared_inputs: dict[str, str], catalog: Catalog) -> dict[str, str]:
@@ -192,9 +200,9 @@ def evaluate(prepared: Prepared, cell: Cell) -> Row:
     )
 
 
-def allowed_cuts(method: Method, task: Task, rules: Convention) -> tuple[Cut, ...]:
-    """The cuts a method may choose among: legal, of its card's kinds, admitted by the rules."""
-    kinds = rules.kinds_for(method.card.name, method.card.cuts)
+def allowed_cuts(method: Method, task: Task, convention: Convention) -> tuple[Cut, ...]:
+    """The cuts a method may choose among: legal, of its card's kinds, left by the convention."""
+    kinds = convention.kinds_for(method.card.name, method.card.cuts)
     return tuple(cut for cut in task.graph.cuts if cut.kind in kinds)
 
 
@@ -203,13 +211,13 @@ def _result(prepared: Prepared, cell: Cell) -> Result:
         return Result("skipped", reason=prepared.skip)
     method, task = prepared.method, prepared.task
     scenario = prepared.catalog.scenario(cell)
-    skip = method.supports(task, scenario)
-    if skip is not None:
-        return Result("skipped", reason=skip.reason)
+    reason = _skip_reason(method, task, scenario)
+    if reason:
+        return Result("skipped", reason=reason)
     cuts = allowed_cuts(method, task, scenario.convention)
     context = _context(task, scenario.convention, cuts, method, cell)
     assert prepared.library is not None
-    selection = method.select(prepared.library, scenario, context)
+    selection = _selected(method, method.select(prepared.library, scenario, context))
     ledger = _add_ledgers(prepared.build_ledger, _ledger(context.ledger))
     if selection.plan is None:
         return Result(
@@ -222,17 +230,24 @@ def _result(prepared: Prepared, cell: Cell) -> Result:
     refused = _not_admitted(selection.plan, task, scenario.convention)
     if refused:
         return Result("skipped", reason=refused, evaluations=selection.evaluations, ledger=ledger)
-    priced = _price(selection, task, scenario, prepared.catalog.methods.parts)
-    return replace(priced, evaluations=selection.evaluations, ledger=ledger)
+    parts = prepared.catalog.methods.parts
+    plan = parts.sealed(selection.plan)
+    return replace(
+        _price(plan, task, scenario, parts),
+        predicted_accuracy=selection.predicted_accuracy,
+        predicted_latency_s=selection.predicted_latency_s,
+        evaluations=selection.evaluations,
+        ledger=ledger,
+        assumptions=_assumptions(plan, task, scenario, cuts, parts),
+    )
 
 
-def _price(selection: Selection, task: Task, scenario: Scenario, parts: Parts) -> Result:
-    plan = selection.plan
-    assert plan is not None
+def _price(plan: Plan, task: Task, scenario: Scenario, parts: Parts) -> Result:
     work = plan_workload(plan, task, scenario.convention, parts)
     time = scenario_latency(work, scenario)
     parts_s = {name: float(getattr(time, name)) for name in LATENCY_PARTS}
     total_s = float(time.total_s)
+    _check_work(work)
     _check_accounts(parts_s, total_s)
     evidence: dict[str, str] = {
         "latency": "analytic",
@@ -262,20 +277,55 @@ def _price(selection: Selection, task: Task, scenario: Scenario, parts: Parts) -
         energy_j=energy,
         accuracy=accuracy,
         accuracy_loss=loss,
-        predicted_accuracy=selection.predicted_accuracy,
-        predicted_latency_s=selection.predicted_latency_s,
         evidence=evidence,
-        assumptions=_assumptions(scenario),
     )
 
 
-def _not_admitted(plan: Plan, task: Task, rules: Convention) -> str:
+def _skip_reason(method: Method, task: Task, scenario: Scenario | None = None) -> str:
+    """Why a method refuses a task, or a scenario; '' when it does not."""
+    try:
+        skip: object = method.supports(task, scenario)
+    except SystemExit as error:
+        raise CoinferError(f"{method.card.name}.supports tries to end the run") from error
+    if skip is None:
+        return ""
+    if not isinstance(skip, Skip) or not isinstance(skip.reason, str):
+        raise _other_type(method, "supports", skip, "a coinfer.plan.Skip with a reason, or None")
+    return " ".join(skip.reason.split()) or f"{method.card.name} refuses without a reason"
+
+
+def _built(method: Method, library: object) -> Library:
+    """Return what `build` returned, if it is a library of JSON data."""
+    if not isinstance(library, Library):
+        raise _other_type(method, "build", library, "a coinfer.method.Library")
+    try:
+        _ = library.hash
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CoinferError(
+            f"{method.card.name}.build returned a Library whose data is no JSON: {error}"
+        ) from error
+    return library
+
+
+def _selected(method: Method, selection: object) -> Selection:
+    """Return what `select` returned, if it is a selection."""
+    if not isinstance(selection, Selection):
+        raise _other_type(method, "select", selection, "a coinfer.plan.Selection")
+    return selection
+
+
+def _other_type(method: Method, asked: str, answer: object, accepted: str) -> CoinferError:
+    said = "None" if answer is None else f"a {type(answer).__name__}"
+    return CoinferError(f"{method.card.name}.{asked} returned {said}; accepted is {accepted}")
+
+
+def _not_admitted(plan: Plan, task: Task, convention: Convention) -> str:
     """Why a plan's payload has no place under a convention, or ''."""
     coder = parse_ref(plan.coder).name
-    if task.graph.cut(plan.cut.after).kind == "output" or rules.admits(coder):
+    if task.graph.cut(plan.cut.after).kind == "output" or convention.admits(coder):
         return ""
-    admitted = ", ".join(rules.payloads())
-    return f"convention {rules.name} admits {admitted} as payload, not {coder}"
+    admitted = ", ".join(convention.payloads())
+    return f"convention {convention.name} admits {admitted} as payload, not {coder}"
 
 
 def _lossless(plan: Plan, task: Task, parts: Parts) -> bool:
@@ -295,6 +345,14 @@ def _check_plan(plan: Plan, method: Method, cuts: tuple[Cut, ...], task: Task) -
         )
 
 
+def _check_work(work: Workload) -> None:
+    """What every row's counts are: whole FLOPs, a finite payload, nothing below 0."""
+    flops = (work.device_flops, work.server_flops, work.encode_flops, work.decode_flops)
+    bits = float(work.uplink_bits)
+    if not all(map(is_whole, flops)) or not 0 <= bits < math.inf:
+        raise CoinferError(f"the plan's counts cannot be: FLOPs {flops}, {bits} bits")
+
+
 def _check_accounts(parts_s: dict[str, float], total_s: float) -> None:
     """The accounting identity: parts >= 0, none NaN, and they add up to the total."""
     values = list(parts_s.values())
@@ -310,21 +368,45 @@ def _energy(time: Latency, scenario: Scenario) -> float | None:
     return float(energy_j(time, scenario.device, scenario.link))
 
 
-def _assumptions(scenario: Scenario) -> tuple[str, ...]:
-    return (scenario.link.assumption,) if scenario.link.assumption else ()
+def _assumptions(
+    plan: Plan, task: Task, scenario: Scenario, cuts: tuple[Cut, ...], parts: Parts
+) -> tuple[str, ...]:
+    """Our own choices behind a row: of its link, of its source, of who resizes the source."""
+    told = [scenario.link.assumption]
+    if any(cut.kind == "input" for cut in cuts):  # so the source's size had a say
+        told.append(task.source.assumption)
+    cut = task.graph.cut(plan.cut.after)
+    if cut.kind == "input" and task.source.shape != task.graph.input_shape:
+        told.append(_resizing(plan, task, parts))
+    return tuple(filter(None, told))
 
 
-def _no_cut(method: Method, rules: Convention) -> str:
-    kinds = sorted(rules.kinds_for(method.card.name, method.card.cuts))
-    return f"the network has no {' or '.join(kinds)} cut, and {method.card.name} needs one"
+def _resizing(plan: Plan, task: Task, parts: Parts) -> str:
+    """Say which of the two sizes of the input was charged, and who resizes (design ruling 7)."""
+    source, network = (shape_text(s) for s in (task.source.shape, task.graph.input_shape))
+    if sends_source(parts.coder(plan.coder)):
+        return f"the {source} source is charged; the server resizes it to {network} at no cost"
+    return (
+        f"the network's {network} input is charged, not the {source} source "
+        f"({task.source.raw_bits:,} bits raw); the device resizes it at no cost"
+    )
+
+
+def _no_cut(method: Method, convention: Convention) -> str:
+    name = method.card.name
+    kinds = sorted(convention.kinds_for(name, method.card.cuts))
+    if not kinds:
+        wanted = " or ".join(sorted(method.card.cuts))
+        return f"convention {convention.name} leaves {name} no {wanted} cut"
+    return f"the network has no {' or '.join(kinds)} cut, and {name} needs one"
 
 
 def _context(
-    task: Task, rules: Convention, cuts: tuple[Cut, ...], method: Method, *asked: object
+    task: Task, convention: Convention, cuts: tuple[Cut, ...], method: Method, *asked: object
 ) -> Context:
     # Only a stochastic method may draw, so only it pays for hashing its substream's identity.
     entropy = int(content_hash([to_data(a) for a in asked]), 16) if method.card.stochastic else 0
-    return Context(task, rules, cuts, entropy)
+    return Context(task, convention, cuts, entropy)
 
 
 def _ledger(ledger: Ledger) -> tuple[tuple[str, int, float], ...]:
@@ -374,8 +456,9 @@ def _hardware_hash(catalog: Catalog, kind: str, ref: str) -> str:
 
 @cache
 def _convention_hash(name: str) -> str:
-    said = {"source", "note"}  # not rules
-    return content_hash({k: v for k, v in to_data(convention(name)).items() if k not in said})
+    said = {"source", "note"}  # decide nothing
+    data = to_data(conventions.convention(name))
+    return content_hash({k: v for k, v in data.items() if k not in said})
 
 
 @cache

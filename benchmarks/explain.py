@@ -15,7 +15,7 @@ from typing import Any, Literal
 from benchmarks.cells import Cell
 from benchmarks.rows import row_key
 from benchmarks.store import Store
-from benchmarks.store_rows import CELL_COLUMNS, describe
+from benchmarks.store_rows import CELL_COLUMNS, counted, describe
 
 # What a reader calls the components of a row's inputs; others are called as they are.
 COMPONENTS = {
@@ -104,7 +104,8 @@ def explain_miss(store: Store, cell: Cell, inputs: dict[str, str]) -> list[str]:
             what = COMPONENTS.get(name, name)
             lines.append(f"{what} changed: {_short(old)} then, {_short(new)} now; {_when(other)}")
     if len(others) > _ROWS_NAMED:
-        lines.append(f"and {len(others) - _ROWS_NAMED} older rows of this cell")
+        older = counted(len(others) - _ROWS_NAMED, "older row")
+        lines.append(f"and {older} of this cell")
     return ["this cell was computed, but from other inputs", *lines]
 
 
@@ -131,14 +132,15 @@ def explain_all(
             group = (miss.kind, *(miss.changed or (cell.model, cell.method)))
             found.setdefault(group, []).append((miss, inputs))
     missing = sum(map(len, found.values()))
-    lines = [f"{missing} of {total} cells are not found"]
+    are = "is" if total == 1 else "are"
+    lines = [f"{missing} of {counted(total, 'cell')} {are} not found"]
     for members in sorted(found.values(), key=len, reverse=True)[:groups]:
         miss, inputs = members[0]
         alike = "" if len(members) == 1 else f"{len(members)} cells alike, the first: "
         lines.append(f"{alike}{describe(miss.cell)}")
         lines += [f"  {line}" for line in explain_miss(store, miss.cell, inputs)]
     if len(found) > groups:
-        lines.append(f"and {len(found) - groups} more groups of cells")
+        lines.append(f"and {counted(len(found) - groups, 'more group')} of cells")
     return lines
 
 

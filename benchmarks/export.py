@@ -1,8 +1,9 @@
 """A store as CSV, Parquet or JSON.
 
-CSV and Parquet are for reading: flat columns, units in their names. JSON keeps everything and
-can be merged into a store again (`benchmarks.merge`). Without run columns the same results give
-the same bytes, whoever computed them, in whatever order.
+CSV and Parquet are for reading: flat columns, units in their names; columns `inputs_...` hold the
+hashes of what a row was computed from (`inputs_method` and `inputs_harness` of the code, and so
+on). JSON keeps everything and can be merged into a store again (`benchmarks.merge`). Without run
+columns the same results give the same bytes, whoever computed them, in whatever order.
 """
 
 from __future__ import annotations
@@ -10,25 +11,31 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from benchmarks.cells import LATENCY_PARTS
+from benchmarks.outputs import atomic_file, is_stream, refuse_database
+from benchmarks.salvage import salvaged
 from benchmarks.store import Store
 from benchmarks.store_rows import (
     CELL_COLUMNS,
+    NESTED_COLUMNS,
+    REAL_COLUMNS,
     RESULT_COLUMNS,
     ROW_COLUMNS,
     RUN_COLUMNS,
+    WHOLE_COLUMNS,
     Record,
     flops_total,
-    seconds_of,
+    nested_of,
 )
+from benchmarks.store_schema import UnreadableStoreError
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.serial import canonical_json
 
@@ -41,36 +48,61 @@ JSON_VERSION = 1
 
 LATENCIES = (*LATENCY_PARTS, "total_s")
 # The fields of a plan; the cut has two of its own.
-PLAN_FIELDS = ("model", "keep", "criterion", "schedule", "codec", "coder", "channel", "schema")
+PLAN_FIELDS = (
+    "model",
+    "keep",
+    "criterion",
+    "schedule",
+    "codec",
+    "coder",
+    "channel",
+    "part_sources",
+    "schema",
+)
 
-_WHOLE = {
-    "seed",
-    "device_flops",
-    "encode_flops",
-    "decode_flops",
-    "server_flops",
-    "total_flops",
-    "evaluations",
-    "plan_cut_index",
-    "retries",
-}
-_REAL = {
-    "snr_db",
-    "max_accuracy_loss",
-    "uplink_bits",
-    "rate_bps",
-    "energy_j",
-    "accuracy",
-    "accuracy_loss",
-    "predicted_accuracy",
-    "predicted_latency_s",
-    "seconds",
-    *(f"latency_{name}" for name in LATENCIES),
-}
-_NESTED = ("plan", "latency", "evidence", "ledger", "assumptions")
+_WHOLE = {*WHOLE_COLUMNS, "total_flops", "plan_cut_index", "retries"}
+_REAL = {*REAL_COLUMNS, "seconds", *(f"latency_{name}" for name in LATENCIES)}
 _BATCH_ROWS = 10_000
 
 _Writer = Callable[[Store, IO[bytes], bool, dict[str, Any]], int]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote, of a sound store or of what is left of one.
+
+    Attributes:
+        rows: how many rows.
+        damage: what is wrong with the store; None when it is sound.
+        lost: rows that could not be read, at least.
+        without_run: rows that lost their run columns, or never had any.
+    """
+
+    rows: int
+    damage: str | None = None
+    lost: int = 0
+    without_run: int = 0
+
+
+def export_file(
+    path: Path, format: str, out: Path | IO[bytes], *, run_columns: bool = False
+) -> Exported:
+    """Write the rows of a store's file; of a damaged one, those that can still be read.
+
+    Args:
+        path: the store.
+        format, out, run_columns: as in `export`.
+
+    Raises:
+        CoinferError: as `export` does; when the file is no store, or no row of it can be read.
+    """
+    try:
+        with Store.open(path, readonly=True) as store:
+            return Exported(export(store, format, out, run_columns=run_columns))
+    except UnreadableStoreError as error:
+        with salvaged(path, error) as saved:
+            rows = export(saved.store, format, out, run_columns=run_columns)
+            return Exported(rows, error.problem, saved.lost, saved.without_run)
 
 
 def export(
@@ -83,6 +115,8 @@ def export(
 ) -> int:
     """Write a store's rows in canonical order and return how many there were.
 
+    Nothing is written before all has been read.
+
     Args:
         store: an open store.
         format: `csv`, `parquet` or `json`.
@@ -91,7 +125,8 @@ def export(
         filters: as in `Store.rows`.
 
     Raises:
-        CoinferError: for an unknown format, or when the file cannot be written.
+        CoinferError: for an unknown format, when the store turns out to be damaged, when the file
+            is a database or cannot be written.
     """
     writers: dict[str, _Writer] = {
         "csv": _write_csv,
@@ -100,46 +135,55 @@ def export(
     }
     if format not in writers:
         raise UnknownNameError("format", format, FORMATS)
-    with store.snapshot():
-        if not isinstance(out, Path):
-            return writers[format](store, out, run_columns, filters or {})
-        with atomic_file(out) as stream:
+    if isinstance(out, Path) and not is_stream(out):
+        refuse_database(out, store.path)
+        with atomic_file(out) as stream, store.snapshot():
             return writers[format](store, stream, run_columns, filters or {})
-
-
-@contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file for writing that takes its name only when all of it is on disk.
-
-    Raises:
-        CoinferError: when it cannot be written; nothing is then left behind.
-    """
-    temporary: Path | None = None
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp's files are private; this one is to have the rights any new file has.
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
+        with tempfile.TemporaryFile() as spool:
+            with store.snapshot():
+                count = writers[format](store, spool, run_columns, filters or {})
+            spool.seek(0)
+            _copy(spool, out)
+            return count
+    except BrokenPipeError:  # the reader has seen enough
+        raise
     except OSError as error:
-        raise CoinferError(f"cannot write '{path}': {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
+        raise CoinferError(
+            f"cannot write a temporary file in '{tempfile.gettempdir()}': "
+            f"{error.strerror or error}; TMPDIR names another folder"
+        ) from error
+
+
+def _copy(spool: IO[bytes], out: Path | IO[bytes]) -> None:
+    """Copy a file to a stream, or to what a path names that is no file."""
+    try:
+        if isinstance(out, Path):
+            with out.open("wb") as stream:
+                shutil.copyfileobj(spool, stream)
+        else:
+            shutil.copyfileobj(spool, out)
+            out.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        where = f"'{out}'" if isinstance(out, Path) else "the output"
+        raise CoinferError(f"cannot write {where}: {error.strerror or error}") from error
 
 
 def columns(store: Store, run_columns: bool = False) -> list[str]:
-    """Return the flat columns; evidence has one for each quantity that some row speaks of."""
+    """Return the flat columns.
+
+    Evidence has one for each quantity that some row speaks of, and inputs one for each component
+    that determined some row.
+    """
     quantities: set[str] = set()
     for (text,) in store.query("SELECT DISTINCT evidence FROM rows"):
         quantities.update(json.loads(text))
-    scalars = [name for name in RESULT_COLUMNS if name not in (*_NESTED, "status", "reason")]
+    components: set[str] = set()
+    for (text,) in store.query("SELECT DISTINCT inputs FROM rows"):
+        components.update(store.inputs_of(text))
+    scalars = [name for name in RESULT_COLUMNS if name not in (*NESTED_COLUMNS, "status", "reason")]
     scalars.insert(scalars.index("decode_flops") + 1, "total_flops")
     scalars.remove("plan_hash")
     return [
@@ -156,6 +200,7 @@ def columns(store: Store, run_columns: bool = False) -> list[str]:
         *(f"evidence_{name}" for name in sorted(quantities)),
         "ledger",
         "assumptions",
+        *(f"inputs_{name}" for name in sorted(components)),
         *(RUN_COLUMNS if run_columns else ()),
     ]
 
@@ -164,8 +209,10 @@ def flat_row(record: Record) -> dict[str, Any]:
     """Flatten a record; what it lacks is left out or None."""
     row = dict(zip(ROW_COLUMNS, record.values, strict=True))
     row |= dict(zip(RUN_COLUMNS, record.run or (), strict=False))
-    plan, latency, evidence = (json.loads(row.pop(name) or "{}") for name in _NESTED[:3])
-    cut = plan.pop("cut", {})
+    nested = nested_of(record)
+    plan, latency, evidence = (nested[name] or {} for name in ("plan", "latency", "evidence"))
+    cut = plan.pop("cut", None)
+    cut = cut if isinstance(cut, dict) else {}
     return {
         **row,
         "total_flops": flops_total(row),
@@ -175,8 +222,9 @@ def flat_row(record: Record) -> dict[str, Any]:
             f"plan_{name}": value if isinstance(value, str) else canonical_json(value)
             for name, value in plan.items()
         },
-        **{f"latency_{name}": value for name, value in seconds_of(latency).items()},
+        **{f"latency_{name}": value for name, value in latency.items()},
         **{f"evidence_{name}": value for name, value in evidence.items()},
+        **{f"inputs_{name}": value for name, value in record.inputs.items()},
     }
 
 
@@ -212,20 +260,15 @@ def _write_parquet(store: Store, out: IO[bytes], run_columns: bool, filters: dic
     schema = pa.schema([(name, _arrow_type(name)) for name in columns(store, run_columns)])
     rows = _flat_rows(store, filters)
     count = 0
-    # Arrow asks a stream where it is; a pipe cannot tell, a file on disk can.
-    with tempfile.TemporaryFile() as spool:
-        with pq.ParquetWriter(spool, schema) as writer:
-            while batch := list(islice(rows, _BATCH_ROWS)):
-                count += len(batch)
-                arrays = [[row.get(name) for row in batch] for name in schema.names]
-                typed = [
-                    pa.array(array, type=field.type)
-                    for array, field in zip(arrays, schema, strict=True)
-                ]
-                writer.write_table(pa.Table.from_arrays(typed, schema=schema))
-        spool.seek(0)
-        while block := spool.read(1 << 20):
-            out.write(block)
+    with pq.ParquetWriter(out, schema) as writer:
+        while batch := list(islice(rows, _BATCH_ROWS)):
+            count += len(batch)
+            arrays = [[row.get(name) for row in batch] for name in schema.names]
+            typed = [
+                pa.array(array, type=field.type)
+                for array, field in zip(arrays, schema, strict=True)
+            ]
+            writer.write_table(pa.Table.from_arrays(typed, schema=schema))
     return count
 
 
@@ -258,8 +301,7 @@ def json_row(record: Record, run_columns: bool) -> dict[str, Any]:
     """Return a record as the JSON of one row, complete in itself."""
     row = dict(zip(ROW_COLUMNS, record.values, strict=True))
     result = {name: row[name] for name in RESULT_COLUMNS}
-    for name in _NESTED:
-        result[name] = None if result[name] is None else json.loads(result[name])
+    result |= nested_of(record)
     data = {
         "key": row["key"],
         "cell": {name: row[name] for name in CELL_COLUMNS},

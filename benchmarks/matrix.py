@@ -6,7 +6,13 @@
     links = ["3g", "wifi"]                 # and/or:
     rate_sweep = { start_bps = 1e5, stop_bps = 1e8, points = 40, scale = "log" }
     methods = ["all_local", "neurosurgeon[objective=latency]"]
+    include = [                            # cells that match a table (every field of it); all
+        { method = "all_local" },          # cells without `include`
+        { method = "neurosurgeon*", link = ["3g", "rate"], device = "raspberry*" },
+    ]
+    exclude = { link = "wifi", model = "alexnet" }
 
+A field of a table is one of a cell (`CELL_FIELDS`), its patterns are names, globs or numbers.
 Every name is checked before anything runs, and written in its one canonical spelling, so that
 neither the order in the file nor the spelling changes a cell or its key.
 """

@@ -15,10 +15,32 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _pattern(value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError("allowed is text or a number")
+    return value
+
+
 Refs = Annotated[list[str], BeforeValidator(_listed)]
-Pattern = str | int | float
+Pattern = Annotated[Any, BeforeValidator(_pattern)]
 Filter = dict[str, Annotated[list[Pattern], BeforeValidator(_listed)]]
 Filters = Annotated[list[Filter], BeforeValidator(_listed)]
+
+# The most that a store holds, and the most that anybody sweeps.
+_MOST_SEED = 2**63 - 1
+_MOST_POINTS = 1_000_000
+
+# pydantic's types of error, as a reader of a TOML file would say them.
+_ALLOWED = {
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "finite_number": "a finite number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "string_type": "text",
+}
+_EXAMPLE = 'such as { method = "neurosurgeon", link = ["3g", "wifi"] }'
 
 
 class _Strict(BaseModel):
@@ -30,7 +52,7 @@ class RateSweep(_Strict):
 
     start_bps: float = Field(gt=0)
     stop_bps: float = Field(gt=0)
-    points: int = Field(ge=1)
+    points: int = Field(ge=1, le=_MOST_POINTS)
     scale: Literal["log", "linear"] = "log"
 
     @model_validator(mode="after")
@@ -52,7 +74,9 @@ class MatrixFile(_Strict):
     rate_sweep: RateSweep | None = None
     snrs_db: Annotated[list[float], BeforeValidator(_listed)] = []
     methods: Refs = Field(min_length=1)
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], BeforeValidator(_listed)] = [0]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=_MOST_SEED)]], BeforeValidator(_listed)] = [
+        0
+    ]
     convention: Refs = ["harmonised"]
     max_accuracy_loss: Annotated[
         list[Annotated[float, Field(ge=0, le=1)]], BeforeValidator(_listed)
@@ -68,20 +92,23 @@ class MatrixFile(_Strict):
         for name in ("seeds", "convention", "max_accuracy_loss"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty")
-        for field in (f for table in (*self.include, *self.exclude) for f in table):
-            check_field(field)
+        for table in (*self.include, *self.exclude):
+            check_filter(table)
         return self
 
 
-def check_field(field: str) -> None:
-    """Refuse a filter on something that is not a field of a cell.
+def check_filter(table: Filter) -> None:
+    """Refuse a filter that asks for nothing, or for something that is not a field of a cell.
 
     Raises:
         ValueError: offering the nearest field.
     """
+    if not table or not all(table.values()):
+        raise ValueError(f"a filter that asks for nothing; give a table {_EXAMPLE}")
     known = Cell.__dataclass_fields__
-    if field not in known:
-        raise ValueError(f"a filter cannot ask for '{field}'; {nearest(field, known)}")
+    for field in table:
+        if field not in known:
+            raise ValueError(f"a filter cannot ask for '{field}'; {nearest(field, known)}")
 
 
 def validate(data: dict[str, Any], owner: str) -> MatrixFile:
@@ -110,4 +137,8 @@ def _one_line(error: ValidationError) -> str:
     if not where:
         return message
     given = "" if isinstance(found["input"], dict | list) else f" is {found['input']!r}"
+    allowed = _ALLOWED.get(found["type"])
+    if allowed:
+        example = f", {_EXAMPLE}" if where[0] in ("include", "exclude") else ""
+        return f"{'.'.join(where)}{given}; allowed is {allowed}{example}"
     return f"{'.'.join(where)}{given}: {message[:1].lower()}{message[1:]}"

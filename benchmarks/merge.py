@@ -13,15 +13,23 @@ from typing import Any
 
 from benchmarks.cells import Cell, Result
 from benchmarks.export import JSON_FORMAT, JSON_VERSION
+from benchmarks.outputs import is_sqlite, refuse_beside, resolved
 from benchmarks.rows import Row
 from benchmarks.store import Run, Store
-from benchmarks.store_rows import ROW_COLUMNS, RUN_COLUMNS, Record, describe, record_of, row_of
+from benchmarks.store_rows import (
+    ROW_COLUMNS,
+    RUN_COLUMNS,
+    Record,
+    counted,
+    describe,
+    record_of,
+    row_of,
+)
 from coinfer.errors import CoinferError
 from coinfer.serial import from_data
 
 _BATCH_ROWS = 1000
 _KEYS_NAMED = 3
-_SQLITE_MAGIC = b"SQLite format 3\x00"
 
 
 @dataclass(frozen=True)
@@ -58,11 +66,16 @@ def merge(target: Path, sources: Sequence[Path]) -> Merged:
     """
     for source in sources:
         if not source.is_file():
-            raise CoinferError(f"cannot merge '{source}': no such file")
+            why = "not a file" if source.exists() else "no such file"
+            raise CoinferError(f"cannot merge '{source}': {why}")
         if target.exists() and source.samefile(target):
             raise CoinferError(f"cannot merge '{source}' into itself")
     if target.exists():
         return _merge(target, sources)
+    target = resolved(target)
+    if not target.parent.is_dir():
+        raise CoinferError(f"store '{target}': the folder '{target.parent}' does not exist")
+    refuse_beside(target)
     # A new store gets its name once all is in it.
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -92,7 +105,8 @@ def _merge(target: Path, sources: Sequence[Path]) -> Merged:
             named = "; ".join(list(conflicts.values())[:_KEYS_NAMED])
             more = f"; and {len(conflicts) - _KEYS_NAMED} more" * (len(conflicts) > _KEYS_NAMED)
             raise CoinferError(
-                f"nothing was merged, {len(conflicts)} keys have different results: {named}{more}"
+                f"nothing was merged, {counted(len(conflicts), 'key has', 'keys have')} different "
+                f"results: {named}{more}"
             )
     return merged
 
@@ -140,9 +154,7 @@ def _short(value: Any) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[_Source]:
-    with path.open("rb") as stream:
-        is_store = stream.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
-    if not is_store:
+    if not is_sqlite(path):
         yield _read_json(path)
         return
     with Store.open(path, readonly=True) as store, store.snapshot():

@@ -22,6 +22,9 @@ class Progress(Protocol):
     def advance(self, cells: int) -> None:
         """So many more cells are committed."""
 
+    def still(self, jobs: str) -> None:
+        """Nothing was finished for a while; these jobs are being worked at."""
+
     def stop(self) -> None:
         """The run is over, for whatever reason."""
 
@@ -33,6 +36,9 @@ class Silent:
         """Show nothing."""
 
     def advance(self, cells: int) -> None:
+        """Show nothing."""
+
+    def still(self, jobs: str) -> None:
         """Show nothing."""
 
     def stop(self) -> None:
@@ -59,6 +65,10 @@ class Lines:
         self._done += cells
         if monotonic() - self._said >= self._every_s:
             self._say(self._state())
+
+    def still(self, jobs: str) -> None:
+        """Say what is being waited for."""
+        self._say(f"{self._done}/{self._total} cells, still at work: {jobs}")
 
     def stop(self) -> None:
         """Say where it ended."""
@@ -115,6 +125,11 @@ class Bar:
             return
         speed = self._bar.tasks[self._task].speed
         self._bar.update(self._task, advance=cells, rate=f"{speed:.3g} cells/s" if speed else "")
+
+    def still(self, jobs: str) -> None:
+        """Say above the bar what is being waited for."""
+        if self._bar is not None:
+            self._bar.console.print(f"still at work: {jobs}", markup=False, highlight=False)
 
     def stop(self) -> None:
         """Leave the bar as it is."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import coinfer
 from benchmarks.store_schema import utc_now
+from coinfer.versions import installed_version
 
 # Read from the installed packages' metadata, not imported.
 PACKAGES = ("numpy", "torch", "torchvision", "torch-pruning", "scikit-learn")
@@ -36,25 +36,23 @@ def collect(command_line: list[str], seed: int | None) -> dict[str, Any]:
         "seed": seed,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "memory_bytes": _memory_bytes(),
-        "versions": {
-            "coinfer": coinfer.__version__,
-            **{package: _version(package) for package in PACKAGES},
-        },
+        "versions": package_versions(),
         "git": git_state(Path(__file__).resolve()),
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+def package_versions() -> dict[str, str | None]:
+    """Return our version and those of the packages that results can depend on."""
+    return {
+        "coinfer": coinfer.__version__,
+        **{package: installed_version(package) for package in PACKAGES},
+    }
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
     """The processor's name: on Linux it is in a file only."""
     try:
         text = Path("/proc/cpuinfo").read_text(errors="replace")

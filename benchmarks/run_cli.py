@@ -6,27 +6,24 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from coinfer.clitypes import MODEL, Name, refs
-from methods.cli import METHOD, METHOD_FILE
+from benchmarks.matrix_options import MATRIX, asked_filters, asked_matrix, matrix_options
 
 if TYPE_CHECKING:
-    from benchmarks.matrix import Filters
     from benchmarks.runner import Preview
 
 
-def _matrices() -> list[str]:
-    from benchmarks.matrix import built_in_matrices
+def _seconds(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    from benchmarks.timelimit import check_seconds
 
-    return list(built_in_matrices())
+    return check_seconds(option.opts[0], value)
 
 
 @click.command("run")
-@click.argument("matrix", type=Name("matrix", _matrices), metavar="MATRIX")
+@click.argument("matrix", type=MATRIX, metavar="MATRIX")
 @click.option(
     "--store",
     required=True,
@@ -37,7 +34,7 @@ def _matrices() -> list[str]:
 @click.option(
     "--jobs",
     type=click.IntRange(min=0),
-    help="Worker processes; 0 for one per core.  [default: 1, or all of a cluster]",
+    help="Worker processes; 0 for one per core.  [default: 1, or all of a cluster's]",
 )
 @click.option(
     "--executor",
@@ -45,46 +42,32 @@ def _matrices() -> list[str]:
     default="joblib",
     show_default=True,
     help="Who runs the workers; dask and ray also do so on other machines, which need the same "
-    "version of coinfer, and method and preset files at the same paths.",
+    "version of coinfer, and model, method and preset files at the same paths.",
 )
 @click.option("--address", help="Running Dask scheduler (tcp://host:8786) or Ray head (host:6379).")
 @click.option(
     "--cell-timeout",
     "cell_timeout_s",
-    type=click.FloatRange(min=0, min_open=True),
+    type=float,
+    callback=_seconds,
     metavar="SECONDS",
-    help="A cell that takes longer becomes a failed row.",
+    help="A cell that takes longer becomes a failed row. One that cannot be interrupted (stuck in "
+    "native code) has 10 s more; then its worker is ended and another goes on. Only the workers "
+    "of a Dask scheduler at --address are never ended: there it is waited for.  [default: none]",
+)
+@click.option(
+    "--build-timeout",
+    "build_timeout_s",
+    type=float,
+    callback=_seconds,
+    metavar="SECONDS",
+    help="The same for what a method builds once for many cells: if it takes longer, they become "
+    "failed rows.  [default: that of a cell]",
 )
 @click.option("--retry-failed", is_flag=True, help="Compute only the cells that failed before.")
 @click.option("--strict", is_flag=True, help="Exit 1 for skipped cells too.")
 @click.option("--dry-run", is_flag=True, help="Say what would be computed; compute nothing.")
-@click.option(
-    "--methods",
-    type=METHOD,
-    callback=refs,
-    metavar="METHOD,...",
-    help="These methods instead of the matrix's, e.g. 'exhaustive,all_server[payload=png]'.",
-)
-@click.option(
-    "--models", type=MODEL, callback=refs, metavar="MODEL,...", help="These models instead."
-)
-@click.option(
-    "--include",
-    multiple=True,
-    metavar="FIELD=PATTERN",
-    help="Only cells that match, e.g. 'method=neurosurgeon,device=raspberry*'; repeat for more.",
-)
-@click.option(
-    "--exclude", multiple=True, metavar="FIELD=PATTERN", help="No cells that match; repeatable."
-)
-@METHOD_FILE
-@click.option(
-    "--presets",
-    "preset_files",
-    multiple=True,
-    metavar="FILE.toml",
-    help="Devices, servers and links of your own.",
-)
+@matrix_options
 @click.option("--quiet", is_flag=True, help="Show no progress.")
 def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **options: Any) -> int:
     """Compute the cells of MATRIX that a store does not have yet.
@@ -92,7 +75,9 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
     MATRIX is a TOML file, or the name of a shipped matrix (demo, fig6, rates). Every row is
     committed as soon as it is computed: stop the run whenever you like (Ctrl-C, kill, power) and
     give the same command to go on. A cell that fails becomes a row with its reason, and is tried
-    again by the next run.
+    again by the next run. Methods run in worker processes, even one alone, so that one which
+    crashes or never ends (see --cell-timeout) costs its own cells only; what they print goes to
+    stderr.
 
     \b
     coinfer run demo --store results.sqlite --dry-run      what would be done?
@@ -117,27 +102,24 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
     """
     from benchmarks import runner
     from benchmarks.catalog import Catalog
-    from benchmarks.matrix import load
     from benchmarks.progress import Silent, default_progress
+    from coinfer.errors import printable
+    from coinfer.streams import stdout_to_stderr
 
-    axes = {axis: options.pop(axis) for axis in ("methods", "models")}
-    loaded = replace(load(matrix), **{axis: given for axis, given in axes.items() if given})
-    filters = [_filters(include, exclude)]
+    loaded = asked_matrix(matrix, options.pop("methods"), options.pop("models"))
+    filters = [asked_filters(include, exclude)]
     catalog = Catalog(options.pop("method_files"), options.pop("preset_files"))
     store, quiet = options.pop("store"), options.pop("quiet")
     if options.pop("dry_run"):
-        for line in _described(
-            runner.preview(
-                loaded,
-                store,
-                catalog=catalog,
-                filters=filters,
-                retry_failed=options["retry_failed"],
+        retry = options["retry_failed"]
+        with stdout_to_stderr():
+            told = runner.preview(
+                loaded, store, catalog=catalog, filters=filters, retry_failed=retry
             )
-        ):
-            click.echo(line)
+        for line in _described(told):
+            click.echo(printable(line))
         return 0
-    with _sigterm_interrupts():
+    with _sigterm_interrupts(), stdout_to_stderr():
         summary = runner.run(
             loaded,
             store,
@@ -148,14 +130,8 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
             **options,
         )
     for line in summary.lines():
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
     return summary.exit_code
-
-
-def _filters(include: tuple[str, ...], exclude: tuple[str, ...]) -> Filters:
-    from benchmarks.matrix import Filters, parse_filter
-
-    return Filters(tuple(map(parse_filter, include)), tuple(map(parse_filter, exclude)))
 
 
 def _described(previews: list[Preview]) -> Iterator[str]:

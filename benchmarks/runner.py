@@ -4,15 +4,15 @@ expand -> keys -> leave out what the store has -> hand chunks of cells to worker
 chunk's rows the moment they come back. A run that ends early, however it ends, loses at most the
 cells in flight; the same command goes on from there.
 
-A chunk holds cells of one group (they share a network and a library): one at first, then as many
-as take about half a second. Which worker computes a cell, and in what order, changes no row.
+A group's cells share a network and a library. Workers build the libraries too, each as a job beside
+the cells of other groups. A chunk holds cells of one group: one at first, then as many as take
+about half a second. Which worker computes a cell, and in what order, changes no row.
 """
 
 from __future__ import annotations
 
 import gc
 import sys
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,16 +25,18 @@ from typing import Any
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell
 from benchmarks.engines import Done, Engine, make_engine
-from benchmarks.evaluate import Group, cell_inputs, group_inputs, prepare, refusal
+from benchmarks.evaluate import Group, cell_inputs, group_inputs, refusal
 from benchmarks.matrix import Filters, Matrix, expand
 from benchmarks.progress import Progress, Silent
 from benchmarks.rows import Row, row_key
 from benchmarks.store import Store
+from benchmarks.timelimit import Limit, check_seconds
 from benchmarks.worker import (
     Answered,
-    Limits,
+    Unbuilt,
+    build_timed_out,
     failed_row,
-    pack,
+    failure,
     prepare_parcel,
     run_chunk,
     timed_out,
@@ -47,11 +49,12 @@ MAX_CHUNK = 1000
 # A cell (or a library's build) whose worker dies so often, alone, is taken to be the killer.
 _DEATHS = 2
 
-# How long after its time limit a cell that nothing can interrupt costs its worker its life.
+# How long after its time limit a call that nothing can interrupt costs its worker its life.
 LAST_RESORT_S = 10.0
 
-# How often the runner looks up while nothing finishes, in seconds.
+# How often the runner looks up while nothing finishes, and says what it waits for, in seconds.
 _TICK_S = 1.0
+_STILL_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,7 @@ def run(
     executor: str = "joblib",
     address: str | None = None,
     cell_timeout_s: float | None = None,
+    build_timeout_s: float | None = None,
     retry_failed: bool = False,
     strict: bool = False,
     progress: Progress | None = None,
@@ -156,11 +160,11 @@ def run(
         store_path: the store's file, made when missing.
         catalog: method files and presets beyond the built-in ones.
         filters: which cells to take, beside the matrix's own filters.
-        jobs: worker processes; 1 (the default) runs in this process unless cells have a time
-            limit; 0 means one per core.
+        jobs: worker processes; None for 1 here, all of a cluster's; 0 for one per core.
         executor: `joblib`, `dask` or `ray`.
         address: of a Dask scheduler or Ray head that is running; None starts workers here.
-        cell_timeout_s: a cell that takes longer becomes a failed row.
+        cell_timeout_s: a cell that takes longer becomes a failed row; None for no limit.
+        build_timeout_s: a method's build that takes longer fails its cells; by default as cells.
         retry_failed: compute only the cells whose row is `failed`.
         strict: let skipped cells fail the run.
         progress: shown how far it is.
@@ -176,8 +180,8 @@ def run(
     from benchmarks.provenance import collect
 
     began = perf_counter()
-    if cell_timeout_s is not None and not 0 < cell_timeout_s < float("inf"):
-        raise CoinferError(f"cell timeout is {cell_timeout_s} s; allowed is a number > 0")
+    check_seconds("cell timeout", cell_timeout_s)
+    check_seconds("build timeout", build_timeout_s)
     catalog, asked = ask(matrix, catalog or Catalog(), filters)
     progress = progress or Silent()
     with Store.open(store_path) as store:
@@ -186,8 +190,7 @@ def run(
         statuses: Counter[str] = Counter(found.values())
         reasons: Counter[tuple[str, str, str]] = Counter()
         if wanted:
-            # A cell that cannot be interrupted can only be ended, with its process.
-            engine = make_engine(executor, jobs, address, apart=cell_timeout_s is not None)
+            engine = make_engine(executor, jobs, address)
             try:
                 run_id = store.begin_run(
                     collect(list(command_line or sys.argv), _only(matrix.seeds))
@@ -204,9 +207,11 @@ def run(
                     )
                     progress.advance(len(rows))
 
-                limits = _limits(engine, cell_timeout_s)
+                per_cell = _limit(engine, cell_timeout_s)
+                per_build = _limit(engine, build_timeout_s or cell_timeout_s)
+                driver = _Driver(engine, catalog, per_cell, per_build, commit, progress.still)
                 with _long_lived():
-                    _Driver(engine, catalog, limits, commit).compute(wanted)
+                    driver.compute(wanted)
                 store.end_run(run_id)
             finally:
                 progress.stop()
@@ -224,11 +229,11 @@ def run(
     )
 
 
-def _limits(engine: Engine, timeout_s: float | None) -> Limits:
-    """The limits of a chunk; only a process that is the engine's own may be ended."""
-    if timeout_s is None or not engine.own_process:
-        return Limits(CHUNK_S, timeout_s)
-    return Limits(CHUNK_S, timeout_s, timeout_s + LAST_RESORT_S)
+def _limit(engine: Engine, seconds: float | None) -> Limit:
+    """A limit; only a process that is the engine's own may be ended for it."""
+    if seconds is None or not engine.own_process:
+        return Limit(seconds)
+    return Limit(seconds, seconds + LAST_RESORT_S)
 
 
 def _only(seeds: tuple[int, ...]) -> int | None:
@@ -348,12 +353,10 @@ class _Work:
     in_flight: int = 0
     cell_s: float | None = None
     parcel: Any = None
-    building: bool = False
-    build_deaths: int = 0
 
     @property
     def over(self) -> bool:
-        return not (self.pending or self.alone or self.in_flight or self.building)
+        return not (self.pending or self.alone or self.in_flight)
 
 
 @dataclass(frozen=True)
@@ -364,6 +367,11 @@ class _Job:
     cells: tuple[Cell, ...]
     since: float
 
+    def __str__(self) -> str:
+        group = self.work.group
+        what = "a build" if not self.cells else f"{len(self.cells)} cell(s)"
+        return f"{what} of {group.method} on {group.model}"
+
 
 class _Driver:
     """Keeps an engine busy until every cell has its row. One per run."""
@@ -372,17 +380,21 @@ class _Driver:
         self,
         engine: Engine,
         catalog: Catalog,
-        limits: Limits,
+        per_cell: Limit,
+        per_build: Limit,
         commit: Callable[[list[Row]], None],
+        still: Callable[[str], None],
     ) -> None:
         self._engine = engine
         self._catalog = catalog
-        self._limits = limits
+        self._per_cell = per_cell
+        self._per_build = per_build
         self._commit = commit
+        self._still = still
         self._works: dict[int, _Work] = {}  # those not over, in order
         self._jobs: dict[int, _Job] = {}
         self._numbers = iter(range(sys.maxsize))
-        self._deaths: Counter[Cell] = Counter()
+        self._deaths: Counter[Cell | Group] = Counter()
         self._keys: set[str] = set()
 
     def compute(self, wanted: list[Asked]) -> None:
@@ -393,10 +405,12 @@ class _Driver:
             self._works[number] = _Work(number, one.group, trained, deque(one.cells))
             self._keys.update(one.keys)
         self._fill()
+        heard = perf_counter()
         while self._jobs:
             rows: list[Row] = []
             try:
                 for done in self._engine.wait(_TICK_S):
+                    heard = perf_counter()
                     job = self._jobs.pop(done.job)
                     rows += self._settle(job, done)
                     if job.work.over:
@@ -407,6 +421,11 @@ class _Driver:
                 if rows:
                     self._check(rows)
                     self._commit(rows)
+            if perf_counter() - heard >= _STILL_S:
+                heard = perf_counter()
+                self._still(
+                    "; ".join(f"{job}, {heard - job.since:.0f} s" for job in self._jobs.values())
+                )
 
     def _fill(self) -> None:
         free = self._engine.slots() - len(self._jobs)
@@ -415,19 +434,16 @@ class _Driver:
 
     def _submit_next(self) -> bool:
         for work in self._works.values():
-            if work.parcel is None:
-                if work.building or not (work.pending or work.alone):
-                    continue
-                if work.trained:
-                    work.building = True
-                    expected = group_inputs(work.group, self._catalog)
-                    self._submit(work, (), prepare_parcel, work.group, self._catalog, expected)
+            if work.parcel is not None:
+                cells = _next_chunk(work)
+                if cells:
+                    limit = self._per_cell
+                    self._submit(work, cells, run_chunk, work.parcel, cells, limit, CHUNK_S)
                     return True
-                parcel = pack(prepare(work.group, self._catalog))
-                work.parcel = self._engine.share(parcel)
-            cells = _next_chunk(work)
-            if cells:
-                self._submit(work, cells, run_chunk, work.parcel, cells, self._limits)
+            elif not work.in_flight:
+                expected = group_inputs(work.group, self._catalog)
+                arguments = (work.group, self._catalog, expected, self._per_build)
+                self._submit(work, (), prepare_parcel, *arguments)
                 return True
         return False
 
@@ -445,50 +461,49 @@ class _Driver:
         work.in_flight -= 1
         if isinstance(done.error, CoinferError):
             raise done.error
-        if not job.cells:
-            return self._settle_build(work, done)
         if done.died:
-            return self._settle_death(job)
+            return self._settle_death(job, done.trace)
         if done.error is not None:
-            return self._fail(job.cells, *_failure("the worker failed", done.error))
+            reason, trace = failure(done.error)
+            return self._give_up(job, f"the worker failed: {reason}", trace)
+        if isinstance(done.value, Unbuilt):
+            return self._give_up(job, done.value.reason, done.value.trace)
+        if not job.cells:
+            work.parcel = self._engine.share(done.value)
+            return []
         answered: Answered = done.value
         work.cell_s = answered.seconds / len(answered.rows)
         work.pending.extendleft(reversed(job.cells[len(answered.rows) :]))
         return list(answered.rows)
 
-    def _settle_build(self, work: _Work, done: Done) -> list[Row]:
-        work.building = False
-        if done.died:
-            work.build_deaths += 1
-            if work.build_deaths < _DEATHS:
-                return []
-            reason, trace = f"worker died {_DEATHS} times while building the library", ""
-        elif done.error is not None:
-            reason, trace = _failure("the library was not built", done.error)
-        else:
-            work.parcel = self._engine.share(done.value)
-            return []
-        cells = (*work.alone, *work.pending)
-        work.alone.clear()
-        work.pending.clear()
-        return self._fail(cells, reason, trace)
-
-    def _settle_death(self, job: _Job) -> list[Row]:
-        """Try the cells of a dead worker again, one by one; give up on one that kills again."""
+    def _settle_death(self, job: _Job, trace: str) -> list[Row]:
+        """Try again what a dead worker was at, cell by cell; give up on what kills again."""
         if len(job.cells) > 1:
             job.work.alone.extend(job.cells)
             return []
-        (cell,) = job.cells
-        limit, end = self._limits.timeout_s, self._limits.last_resort_s
-        if limit and end and perf_counter() - job.since >= end:
-            return self._fail(job.cells, f"{timed_out(limit)}; its worker had to be ended")
-        self._deaths[cell] += 1
-        if self._deaths[cell] >= _DEATHS:
-            return self._fail(job.cells, f"worker died {_DEATHS} times (killed, or out of memory)")
-        job.work.alone.append(cell)
+        limit = self._per_cell if job.cells else self._per_build
+        if limit.last_resort_s is not None and perf_counter() - job.since >= limit.last_resort_s:
+            reason = timed_out(limit) if job.cells else build_timed_out(limit)
+            return self._give_up(job, reason, f"nothing could interrupt it\n{trace}")
+        suspect = job.cells[0] if job.cells else job.work.group
+        self._deaths[suspect] += 1
+        if self._deaths[suspect] >= _DEATHS:
+            at = "" if job.cells else "in the build, "
+            return self._give_up(
+                job, f"worker died {_DEATHS} times ({at}crashed, killed, or out of memory)", trace
+            )
+        job.work.alone.extend(job.cells)
         return []
 
-    def _fail(self, cells: Sequence[Cell], reason: str, trace: str = "") -> list[Row]:
+    def _give_up(self, job: _Job, reason: str, trace: str) -> list[Row]:
+        """Fail the cells of a job; without a library, all cells of the group."""
+        if job.cells:
+            return self._fail(job.cells, reason, trace)
+        cells = tuple(job.work.pending)
+        job.work.pending.clear()
+        return self._fail(cells, reason, trace)
+
+    def _fail(self, cells: Sequence[Cell], reason: str, trace: str) -> list[Row]:
         rows = []
         for cell in cells:
             inputs = group_inputs(Group.of(cell), self._catalog)
@@ -515,9 +530,3 @@ def _next_chunk(work: _Work) -> tuple[Cell, ...]:
     else:
         size = max(1, min(MAX_CHUNK, round(CHUNK_S / max(work.cell_s, 1e-9))))
     return tuple(work.pending.popleft() for _ in range(min(size, len(work.pending))))
-
-
-def _failure(what: str, error: Exception) -> tuple[str, str]:
-    text = " ".join(str(error).split())
-    trace = "".join(traceback.format_exception(error))
-    return f"{what}: {type(error).__name__}: {text}", trace

@@ -33,7 +33,7 @@ def parquet_images(folder: Path, split: str = "test") -> Iterator[NDArray[np.uin
         Pixels, (H, W, 3) uint8.
 
     Raises:
-        CoinferError: when the folder holds no such file.
+        CoinferError: when the folder holds no such file, or one that cannot be read.
     """
     import pyarrow.parquet as pq
     from PIL import Image
@@ -44,10 +44,16 @@ def parquet_images(folder: Path, split: str = "test") -> Iterator[NDArray[np.uin
             f"no {split}-*.parquet in '{folder}'; give a folder in the Hugging Face parquet layout"
         )
     for shard in shards:
-        for batch in pq.ParquetFile(shard).iter_batches(batch_size=1000, columns=["img"]):
-            for record in batch.column("img").to_pylist():
-                with Image.open(io.BytesIO(record["bytes"])) as image:
-                    yield np.asarray(image.convert("RGB"), dtype=np.uint8)
+        try:
+            for batch in pq.ParquetFile(shard).iter_batches(batch_size=1000, columns=["img"]):
+                for record in batch.column("img").to_pylist():
+                    with Image.open(io.BytesIO(record["bytes"])) as image:
+                        yield np.asarray(image.convert("RGB"), dtype=np.uint8)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            raise CoinferError(
+                f"'{shard}' cannot be read ({' '.join(str(error).split())}); accepted is a parquet "
+                "file whose column img has image files as bytes"
+            ) from error
 
 
 def png_sizes_bits(pixels: NDArray[np.uint8]) -> tuple[int, int]:
@@ -77,6 +83,9 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
 
     Returns:
         The record that is shipped: sizes in bits, and the provenance behind them.
+
+    Raises:
+        CoinferError: when there is no image, one cannot be read, or they differ in shape.
     """
     from PIL import features
 
@@ -87,8 +96,9 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
         shape = pixels.shape
         sizes.append(png_sizes_bits(pixels))
         digests.append(hashlib.sha256(pixels.tobytes()).digest())
+    if shape is None:
+        raise CoinferError(f"no image in '{folder}'; at least one is needed")
     file_bits, idat_bits = np.array(sizes, dtype=np.int64).T
-    assert shape is not None
     return {
         "data": name,
         "shape": [shape[2], shape[0], shape[1]],

@@ -26,17 +26,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks import store_check
 from benchmarks.rows import Row
 from benchmarks.store_rows import (
     CELL_COLUMNS,
+    REAL_COLUMNS,
     ROW_COLUMNS,
     RUN_COLUMNS,
+    WHOLE_COLUMNS,
     Record,
+    UnreadableRowError,
+    ordered,
     record_of,
     row_of,
 )
-from benchmarks.store_schema import connect, one_line_errors, utc_now
-from coinfer.errors import CoinferError, UnknownNameError
+from benchmarks.store_schema import DamagedStoreError, connect, one_line_errors, scratch, utc_now
+from coinfer.errors import UnknownNameError
 from coinfer.serial import canonical_json
 
 FILTERS = (*CELL_COLUMNS, "status", "key")
@@ -50,7 +55,11 @@ _SELECT = (
     f"{', '.join(f'row_runs.{c}' for c in RUN_COLUMNS)} "
     "FROM rows LEFT JOIN row_runs ON row_runs.row_id = rows.id"
 )
-_ORDER = " ORDER BY " + ", ".join(f"rows.{c}" for c in (*CELL_COLUMNS, "key"))
+_NUMBERS = WHOLE_COLUMNS | REAL_COLUMNS
+_ORDER = " ORDER BY " + ", ".join(
+    f"rows.{c}" if c in _NUMBERS or c == "key" else f"ordered(rows.{c})"
+    for c in (*CELL_COLUMNS, "key")
+)
 
 
 @dataclass(frozen=True)
@@ -75,26 +84,41 @@ class Store:
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         """Wrap an open connection; use `Store.open`."""
         self._connection = connection
+        self._connection.create_function("ordered", 1, ordered, deterministic=True)
         self.path = path
         # The table `inputs`, as far as it was read or written: (name, value) by id, and back.
         self._inputs: dict[int, tuple[str, str]] = {}
         self._input_ids: dict[tuple[str, str], int] = {}
 
     @classmethod
-    def open(cls, path: str | Path, *, create: bool = True, readonly: bool = False) -> Store:
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        create: bool = True,
+        readonly: bool = False,
+        check: bool = True,
+    ) -> Store:
         """Open a store.
 
         Args:
             path: its file.
             create: make it when it is missing.
             readonly: only read; an older schema is then migrated in memory.
+            check: look first whether it is sound, which takes half a second per 100,000 rows.
 
         Raises:
-            CoinferError: when the file is missing, foreign, damaged, newer, locked for more than
-                a minute, or not permitted.
+            DamagedStoreError: when it is damaged; without `check` that may show later, or never.
+            CoinferError: when the file is missing, foreign, newer, locked for more than a minute,
+                or not permitted.
         """
         path = Path(path)
-        return cls(connect(path, create=create, readonly=readonly), path)
+        return cls(connect(path, create=create, readonly=readonly, check=check), path)
+
+    @classmethod
+    def scratch(cls, path: Path) -> Store:
+        """Return an empty store that vanishes when it is closed; `path` names it in messages."""
+        return cls(scratch(path), path)
 
     def __enter__(self) -> Store:
         return self
@@ -145,10 +169,11 @@ class Store:
             "SELECT run_id, started_at, finished_at, provenance FROM runs "
             "ORDER BY started_at, run_id"
         )
-        return [
-            Run(run_id, started, finished, json.loads(data))
-            for run_id, started, finished, data in found
-        ]
+        with one_line_errors(self.path):
+            return [
+                Run(run_id, started, finished, _provenance(run_id, data))
+                for run_id, started, finished, data in found
+            ]
 
     def meta(self) -> dict[str, str]:
         """Return when and by which version the store was made."""
@@ -240,6 +265,7 @@ class Store:
     def rows(self, **filters: Any) -> Iterator[Row]:
         """Yield rows in canonical order: by the cell's fields, then by key.
 
+        Numbers in names count as numbers: `rate[rate_bps=200000.0]` comes before `1000000.0`.
         The same rows come in the same order from every store that holds them. Do not write to
         the store while the iterator is in use.
 
@@ -247,7 +273,8 @@ class Store:
             **filters: a cell's field, `status` or `key`: a value, or a collection of values.
 
         Raises:
-            CoinferError: when there is no such filter, or the file is damaged.
+            DamagedStoreError: when the file is damaged.
+            CoinferError: when there is no such filter.
         """
         with one_line_errors(self.path):
             yield from map(row_of, self.records(**filters))
@@ -257,25 +284,20 @@ class Store:
         where, arguments = _where(filters)
         with one_line_errors(self.path):
             for values in self._connection.execute(_SELECT + where + _ORDER, arguments):
-                run = values[_WIDTH + 1 :]
-                yield Record(
-                    values[:_WIDTH],
-                    self.inputs_of(values[_WIDTH]),
-                    None if run[0] is None else run,
-                )
+                yield self._record(values)
 
     def inputs_of(self, text: str) -> dict[str, str]:
         """Return the inputs that the column `inputs` of a row stands for."""
-        ids = [int(one) for one in text.split(",")] if text else []
-        if not all(one in self._inputs for one in ids):
-            self._inputs.update(
-                (one, (name, value))
-                for one, name, value in self._all("SELECT id, name, value FROM inputs")
-            )
         try:
+            ids = [int(one) for one in text.split(",")] if text else []
+            if not all(one in self._inputs for one in ids):
+                self._inputs.update(
+                    (one, (name, value))
+                    for one, name, value in self._all("SELECT id, name, value FROM inputs")
+                )
             return dict(self._inputs[one] for one in ids)
-        except KeyError as error:
-            raise CoinferError(f"store '{self.path}': damaged (no input {error})") from None
+        except (KeyError, ValueError, AttributeError) as error:
+            raise DamagedStoreError(self.path, f"no such inputs: {error}") from error
 
     def count(self, **filters: Any) -> int:
         """Return the number of rows; filters as in `rows`."""
@@ -286,14 +308,37 @@ class Store:
         """Return all rows of a SELECT of your own."""
         return self._all(sql, arguments)
 
-    def damage(self) -> list[str]:
-        """Return what SQLite's integrity check and the foreign keys find wrong; empty if sound."""
-        found = [str(line) for (line,) in self._all("PRAGMA integrity_check")]
-        dangling = [
-            f"table {table}: row {row} refers to a missing record of {parent}"
-            for table, row, parent, _ in self._all("PRAGMA foreign_key_check")
-        ]
-        return [line for line in found if line != "ok"] + dangling
+    def damage(self, *, full: bool = True) -> list[str]:
+        """Return what is wrong with the file, a line each; empty if it is sound.
+
+        Args:
+            full: also hold every index against its table, and every row's key against its
+                content; otherwise it is looked whether all can be read.
+
+        Raises:
+            CoinferError: when it is locked, or not permitted.
+        """
+        found: list[str] = []
+        try:
+            with one_line_errors(self.path):
+                found += store_check.structure(self._connection, full=full)
+                found += store_check.contents(self._connection)
+                # What SQL cannot tell: texts that are no UTF-8, what is within the JSON, keys.
+                for values in [] if found else self._connection.execute(_SELECT):
+                    record = self._record(values)
+                    row = row_of(record)
+                    if full and row.key != record.key:
+                        found.append(f"row {record.key}: not the key of its content")
+        except DamagedStoreError as error:
+            found.append(error.problem)
+        return found
+
+    def _record(self, values: tuple[Any, ...]) -> Record:
+        """A line of `_SELECT` as a record."""
+        run = values[_WIDTH + 1 :]
+        return Record(
+            values[:_WIDTH], self.inputs_of(values[_WIDTH]), None if run[0] is None else run
+        )
 
     def _add_inputs(self, connection: sqlite3.Connection, records: Iterable[Record]) -> None:
         used = {pair for record in records for pair in record.inputs.items()}
@@ -318,6 +363,13 @@ class Store:
     def _all(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         with one_line_errors(self.path):
             return self._connection.execute(sql, arguments).fetchall()
+
+
+def _provenance(run_id: str, text: str) -> dict[str, Any]:
+    data = json.loads(text)
+    if not isinstance(data, dict):
+        raise UnreadableRowError(f"run {run_id}: its provenance is not readable")
+    return data
 
 
 def _changes(columns: Sequence[str]) -> str:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import isfinite
+from struct import pack
 from typing import Any, NamedTuple
 
 from benchmarks.cells import Cell, Result
@@ -55,6 +57,54 @@ ROW_COLUMNS = ("key", *CELL_COLUMNS, *RESULT_COLUMNS)
 RUN_COLUMNS = ("run_id", "seconds", "host", "finished_at", "traceback", "retries")
 STATUSES = ("ok", "infeasible", "skipped", "failed")
 
+# What the columns hold: JSON texts of these types, whole numbers, real numbers; all others text.
+NESTED_COLUMNS: dict[str, type] = {
+    "plan": dict,
+    "latency": dict,
+    "evidence": dict,
+    "ledger": list,
+    "assumptions": list,
+}
+WHOLE_COLUMNS = frozenset(
+    {"seed", "device_flops", "server_flops", "encode_flops", "decode_flops", "evaluations"}
+)
+REAL_COLUMNS = frozenset(
+    {
+        "snr_db",
+        "max_accuracy_loss",
+        "uplink_bits",
+        "rate_bps",
+        "energy_j",
+        "accuracy",
+        "accuracy_loss",
+        "predicted_accuracy",
+        "predicted_latency_s",
+    }
+)
+# Those that may hold nothing instead.
+OPTIONAL_COLUMNS = frozenset(
+    {
+        "snr_db",
+        "plan",
+        "plan_hash",
+        "uplink_bits",
+        "rate_bps",
+        "device_flops",
+        "server_flops",
+        "encode_flops",
+        "decode_flops",
+        "energy_j",
+        "accuracy",
+        "accuracy_loss",
+        "predicted_accuracy",
+        "predicted_latency_s",
+    }
+)
+
+
+class UnreadableRowError(CoinferError):
+    """A stored row that holds something else than a row: the message names key and column."""
+
 
 class Record(NamedTuple):
     """A row as it is stored.
@@ -80,6 +130,7 @@ class Record(NamedTuple):
         return bool(self.values[_STATUS] == "failed")
 
 
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _STATUS = ROW_COLUMNS.index("status")
 _encode_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -142,20 +193,41 @@ def _values(row: Row) -> tuple[Any, ...]:
 
 
 def row_of(record: Record) -> Row:
-    """Build the row from its record."""
-    values = record.values
-    cell = Cell(*values[1:10])
-    result: dict[str, Any] = dict(zip(RESULT_COLUMNS, values[10:30], strict=True))
-    if result["plan"] is not None:
-        result["plan"] = json.loads(result["plan"])
-    result["latency"] = seconds_of(json.loads(result["latency"]))
-    result["evidence"] = json.loads(result["evidence"])
-    result["ledger"] = ledger_of(json.loads(result["ledger"]))
-    result["assumptions"] = tuple(json.loads(result["assumptions"]))
+    """Build the row from its record.
+
+    Raises:
+        UnreadableRowError: when a text in it is not the JSON that it must be.
+    """
+    cell = Cell(*record.values[1:10])
+    result = dict(zip(RESULT_COLUMNS, record.values[10:30], strict=True)) | nested_of(record)
     if record.run is None:
         return Row(cell, Result(**result), record.inputs)
     _, seconds, host, finished_at, traceback, _ = record.run
     return Row(cell, Result(**result), record.inputs, seconds, host, finished_at, traceback)
+
+
+def nested_of(record: Record) -> dict[str, Any]:
+    """Return the columns of a record that are JSON texts, as the fields of a result.
+
+    Raises:
+        UnreadableRowError: when one is not the JSON that it must be.
+    """
+    row = dict(zip(ROW_COLUMNS, record.values, strict=True))
+    nested: dict[str, Any] = {}
+    for name, kind in NESTED_COLUMNS.items():
+        try:
+            if row[name] is None and name in OPTIONAL_COLUMNS:
+                nested[name] = None
+                continue
+            data = json.loads(row[name])
+            if not isinstance(data, kind):
+                raise TypeError(f"not a {kind.__name__}")
+            nested[name] = _FIELD_OF.get(name, kind)(data)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise UnreadableRowError(
+                f"row {row['key']}: column {name} is not readable ({error})"
+            ) from error
+    return nested
 
 
 def seconds_of(data: Mapping[str, Any]) -> dict[str, float]:
@@ -168,11 +240,34 @@ def ledger_of(data: list[Any]) -> tuple[tuple[str, int, float], ...]:
     return tuple((phase, evaluations, float(epochs)) for phase, evaluations, epochs in data)
 
 
+# What makes a field of a result from its JSON, where the JSON itself is not it.
+_FIELD_OF: dict[str, Callable[[Any], Any]] = {
+    "latency": seconds_of,
+    "ledger": ledger_of,
+    "assumptions": tuple,
+}
+
+
+def counted(number: int, thing: str, things: str = "") -> str:
+    """Return a number of things: `1 row`, `2 rows`; `things` is the plural where `s` is not."""
+    return f"{number} {thing if number == 1 else things or f'{thing}s'}"
+
+
 def flops_total(row: Mapping[str, Any]) -> int | None:
     """`Result.total_flops` of a row's columns."""
     parts = [row[f"{part}_flops"] for part in ("device", "encode", "decode", "server")]
     known = [part for part in parts if part is not None]
     return sum(known) if known else None
+
+
+@lru_cache(maxsize=65_536)
+def ordered(text: str) -> str:
+    """Return a text that sorts as the given one does when numbers in it count as numbers.
+
+    A number (without sign) becomes the 16 digits of its bits, whose order is that of the numbers.
+    """
+    numbers = _NUMBER.sub(lambda found: pack(">d", float(found[0])).hex(), text)
+    return f"{numbers}\0{text}"
 
 
 def describe(cell: Cell) -> str:

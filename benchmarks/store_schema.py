@@ -11,11 +11,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from time import monotonic, sleep
 
 import coinfer
-from benchmarks.store_rows import CELL_COLUMNS, RESULT_COLUMNS, STATUSES
+from benchmarks import store_check
+from benchmarks.outputs import refuse_beside, resolved
+from benchmarks.store_rows import CELL_COLUMNS, RESULT_COLUMNS, STATUSES, UnreadableRowError
 from coinfer.errors import CoinferError
 
 APPLICATION_ID = 0x436F496E  # "CoIn"
@@ -57,6 +60,27 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
 _ACCEPTED = f"accepted is a coinfer store, schema 1 to {SCHEMA_VERSION}"
 
 
+class UnreadableStoreError(CoinferError):
+    """A file that is no store, but may be what is left of one; `problem` says what is wrong."""
+
+    def __init__(self, message: str, problem: str) -> None:
+        self.problem = problem
+        super().__init__(message)
+
+
+class DamagedStoreError(UnreadableStoreError):
+    """A store that is damaged: the message says how, and what saves the rest."""
+
+    def __init__(self, path: Path, problem: object) -> None:
+        told = " ".join(str(problem).split())
+        super().__init__(
+            f"store '{path}': damaged or truncated ({told}); save what can be read: "
+            f"'coinfer export --store {path} --format json --with-run-columns -o rows.json', then "
+            "'coinfer merge NEW rows.json'",
+            told,
+        )
+
+
 def utc_now() -> str:
     """Return the time as `2024-05-01T12:00:00Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -70,10 +94,9 @@ def one_line_errors(path: Path) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        raise CoinferError(f"store '{path}': {_told(error, code)}") from error
-    except json.JSONDecodeError as error:
-        raise CoinferError(f"store '{path}': damaged ({error})") from error
+        raise _error(path, error) from error
+    except (json.JSONDecodeError, UnreadableRowError) as error:
+        raise DamagedStoreError(path, error) from error
     except OverflowError as error:
         raise CoinferError(
             f"store '{path}': a number does not fit; whole numbers go up to 2**63 - 1 ({error})"
@@ -84,14 +107,29 @@ def one_line_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _told(error: sqlite3.Error, code: int | None) -> str:
+def _error(path: Path, error: sqlite3.Error) -> CoinferError:
+    """What SQLite says, in the words of a user's file."""
+    code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary == sqlite3.SQLITE_NOTADB:
-        return f"not a SQLite file; {_ACCEPTED}"
-    if primary == sqlite3.SQLITE_CORRUPT:
-        return f"damaged or truncated ({error}); what is readable can be saved by 'coinfer export'"
+        return UnreadableStoreError(
+            f"store '{path}': not a SQLite file; {_ACCEPTED} (of one whose head is lost, "
+            "'coinfer export' reads the rest)",
+            "its head is no SQLite file's",
+        )
+    # What Python finds has no code of its own: a text that is no UTF-8, or nothing to sort by.
+    undecodable = "decode" in str(error) or "user-defined function" in str(error)
+    unreadable = code in (sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ)
+    if primary == sqlite3.SQLITE_CORRUPT or unreadable or undecodable:
+        return DamagedStoreError(path, error)
+    return CoinferError(f"store '{path}': {_told(error, primary)}")
+
+
+def _told(error: sqlite3.Error, primary: int | None) -> str:
     if primary == sqlite3.SQLITE_FULL:
         return f"{error}: no space left to write; nothing that was committed is lost"
+    if primary == sqlite3.SQLITE_IOERR:
+        return f"{error}: the disk is full or fails; nothing that was committed is lost"
     if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return f"locked by another process for more than {BUSY_TIMEOUT_S:g} s ({error})"
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
@@ -101,11 +139,12 @@ def _told(error: sqlite3.Error, code: int | None) -> str:
     return str(error)
 
 
-def connect(path: Path, *, create: bool, readonly: bool) -> sqlite3.Connection:
-    """Open a store's file, making, recognising and migrating it as needed.
+def connect(path: Path, *, create: bool, readonly: bool, check: bool) -> sqlite3.Connection:
+    """Open a store's file, making, recognising, checking and migrating it as needed.
 
     Raises:
-        CoinferError: when it is missing, foreign, damaged, newer, locked or not permitted.
+        DamagedStoreError: when it is damaged; without `check` that may show later.
+        CoinferError: when it is missing, foreign, newer, locked or not permitted.
     """
     if path.is_dir():
         raise CoinferError(f"store '{path}': is a folder; {_ACCEPTED}")
@@ -114,15 +153,31 @@ def connect(path: Path, *, create: bool, readonly: bool) -> sqlite3.Connection:
         raise CoinferError(f"store '{path}': no such file; {_ACCEPTED}")
     if not exists and not path.parent.is_dir():
         raise CoinferError(f"store '{path}': the folder '{path.parent}' does not exist")
+    if exists and not path.is_file():
+        raise CoinferError(f"store '{path}': is a pipe or a device; {_ACCEPTED}")
+    refuse_beside(path)
     with one_line_errors(path):
         connection = _open_readonly(path) if readonly else _open_file(path, "rwc")
         try:
             if readonly:
-                return _recognised(connection, path)
-            return _prepared(connection, path, create)
+                return _recognised(connection, path, check)
+            return _prepared(connection, path, create, check)
         except BaseException:
             connection.close()
             raise
+
+
+def scratch(path: Path) -> sqlite3.Connection:
+    """Return an empty store that vanishes when it is closed; `path` names it in messages."""
+    connection = sqlite3.connect("", isolation_level=None)
+    _bring_up_to_date(connection, path)
+    return connection
+
+
+def _log_of(path: Path) -> Path:
+    """The write-ahead log: it lies beside the file itself, not beside a link to it."""
+    real = resolved(path)
+    return real.with_name(f"{real.name}-wal")
 
 
 def _open_file(path: Path, mode: str) -> sqlite3.Connection:
@@ -147,15 +202,21 @@ def _open_readonly(path: Path) -> sqlite3.Connection:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         connection.close()
-        log = path.with_name(path.name + "-wal")
-        denied = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
-        if error.sqlite_errorcode & 0xFF not in denied or (log.exists() and log.stat().st_size):
+        log = _log_of(path)
+        if not _no_lock_file(error.sqlite_errorcode) or (log.exists() and log.stat().st_size):
             raise
         return _open_file(path, "ro&immutable=1")
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _no_lock_file(code: int) -> bool:
+    """Whether an error says that no lock file can be made beside a store, as on a full disk."""
+    denied = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+    full = (sqlite3.SQLITE_IOERR_SHMOPEN, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMMAP)
+    return code & 0xFF in denied or code in full
 
 
 def _identity(connection: sqlite3.Connection, path: Path) -> int | None:
@@ -193,16 +254,26 @@ def _marks(connection: sqlite3.Connection) -> tuple[int, int, int]:
 
 def _check_whole(connection: sqlite3.Connection, path: Path) -> None:
     """Refuse a file cut off inside its last page, which SQLite would read as zeros."""
-    log = path.with_name(path.name + "-wal")
+    log = _log_of(path)
     page_bytes = int(connection.execute("PRAGMA page_size").fetchone()[0])
     if path.stat().st_size % page_bytes and not (log.exists() and log.stat().st_size):
-        raise CoinferError(f"store '{path}': damaged or truncated (its last page is cut off)")
+        raise DamagedStoreError(path, "its last page is cut off")
 
 
-def _prepared(connection: sqlite3.Connection, path: Path, create: bool) -> sqlite3.Connection:
+def _check_sound(connection: sqlite3.Connection, path: Path) -> None:
+    """Refuse a damaged store before anything of it is believed, or written to it."""
+    for problem in chain(store_check.structure(connection), store_check.contents(connection)):
+        raise DamagedStoreError(path, problem)
+
+
+def _prepared(
+    connection: sqlite3.Connection, path: Path, create: bool, check: bool
+) -> sqlite3.Connection:
     version = _identity(connection, path)
     if version is None and not create:
         raise CoinferError(f"store '{path}': empty; {_ACCEPTED}")
+    if version is not None and check:
+        _check_sound(connection, path)
     # WAL: readers and the writer do not wait for each other. FULL: a row that took an hour to
     # train survives a power cut too; a sweep commits in chunks, so its cost does not show.
     _switch_to_wal(connection)
@@ -256,10 +327,12 @@ def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
         raise
 
 
-def _recognised(connection: sqlite3.Connection, path: Path) -> sqlite3.Connection:
+def _recognised(connection: sqlite3.Connection, path: Path, check: bool) -> sqlite3.Connection:
     version = _identity(connection, path)
     if version is None:
         raise CoinferError(f"store '{path}': empty; {_ACCEPTED}")
+    if check:
+        _check_sound(connection, path)
     if version == SCHEMA_VERSION:
         return connection
     # An older file that must not be written is migrated in a copy in memory.

@@ -4,6 +4,9 @@ In the main thread an interval timer interrupts the call, even while it sleeps o
 other thread an exception is raised in it from outside, which takes effect at its next line of
 Python. Neither can interrupt native code that never returns; a worker process therefore also
 arms a watchdog that ends the process (`last_resort`), and the runner goes on without it.
+
+What a process that is ended so, or that crashes, was at, it writes into the file that the
+environment variable LAST_WORDS names, if there is one.
 """
 
 from __future__ import annotations
@@ -14,12 +17,20 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
+from coinfer.errors import CoinferError
+
 T = TypeVar("T")
+
+LAST_WORDS = "COINFER_LAST_WORDS"
+
+# The longest time limit, in seconds; what timers hold is not much more.
+MOST_S = 1e9
 
 # A call that swallows the interruption (a bare `except`, a `__del__`) is interrupted again.
 _AGAIN_S = 1.0
@@ -27,6 +38,42 @@ _AGAIN_S = 1.0
 
 class CellTimeout(BaseException):
     """The time is up. Not an Exception, so that `except Exception` does not swallow it."""
+
+
+@dataclass(frozen=True)
+class Limit:
+    """How long a call may take.
+
+    Attributes:
+        seconds: after so long it is interrupted; None for no limit.
+        last_resort_s: after so long, because nothing could interrupt it, its process is ended;
+            None to let it be.
+    """
+
+    seconds: float | None = None
+    last_resort_s: float | None = None
+
+    def call(self, call: Callable[[], T]) -> T:
+        """Return `call()`.
+
+        Raises:
+            CellTimeout: when the time is up.
+        """
+        with last_resort(self.last_resort_s):
+            return limited(self.seconds, call)
+
+
+def check_seconds(what: str, seconds: float | None) -> float | None:
+    """Return a time limit that a user gave; None is no limit.
+
+    Raises:
+        CoinferError: naming the limit and what is accepted.
+    """
+    if seconds is not None and not 0 < seconds <= MOST_S:
+        raise CoinferError(
+            f"{what} is {seconds:g} s; allowed is a number above 0, up to {MOST_S:g}"
+        )
+    return seconds
 
 
 def limited(seconds: float | None, call: Callable[[], T]) -> T:
@@ -56,8 +103,8 @@ def last_resort(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
-    with Path(os.devnull).open("w") as nowhere:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
+    with Path(os.environ.get(LAST_WORDS, os.devnull)).open("w") as last_words:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=last_words)
         try:
             yield
         finally:
@@ -99,18 +146,23 @@ def _by_exception(seconds: float, call: Callable[[], T]) -> T:
             delay = _AGAIN_S
 
     watcher = threading.Thread(target=watch, daemon=True, name="cell time limit")
-    watcher.start()
+    # As above. The first ring may even strike before the watcher is known to have started; and one
+    # on its way when the call ends strikes once more, anywhere below.
     try:
         try:
+            watcher.start()
             return call()
         finally:
             running = False
-    finally:
-        running = False
-        try:
             over.set()
-            watcher.join()
+    finally:
+        try:
+            running = False
+            over.set()
         finally:
+            over.set()
+            with suppress(RuntimeError):  # it could not be started
+                watcher.join()
             _raise_in(thread, None)
 
 

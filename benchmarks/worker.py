@@ -1,21 +1,27 @@
 """What a worker does, in whatever process it lives: prepare a group, answer a chunk of cells.
 
-Workers never touch the store: they return rows, and the runner commits them.
+Workers never touch the store: they return rows, and the runner commits them. All that a method
+does, it does here: whatever it raises becomes text, and what it prints goes to standard error.
 """
 
 from __future__ import annotations
 
+import ctypes
+import faulthandler
 import hashlib
 import os
 import pickle
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
+from pathlib import Path
 from time import perf_counter
 
 from benchmarks.catalog import Catalog
@@ -30,7 +36,7 @@ from benchmarks.evaluate import (
     prepare,
 )
 from benchmarks.rows import Row
-from benchmarks.timelimit import CellTimeout, last_resort, limited
+from benchmarks.timelimit import LAST_WORDS, CellTimeout, Limit
 from coinfer.errors import CoinferError
 
 # Prepared groups that a worker keeps at hand.
@@ -38,6 +44,11 @@ _KEPT_GROUPS = 8
 
 # How often a worker looks whether its driver is still there, in seconds.
 _ORPHAN_CHECK_S = 0.5
+
+_STDOUT, _STDERR = 1, 2
+
+# Linux: the signal that a process gets when its parent ends.
+_PR_SET_PDEATHSIG = 1
 
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
@@ -58,19 +69,11 @@ class Parcel:
 
 
 @dataclass(frozen=True)
-class Limits:
-    """How far a chunk may go.
+class Unbuilt:
+    """Why a group has no library: the reason of its rows, and a traceback."""
 
-    Attributes:
-        budget_s: no further cell is begun after this; what is left goes back.
-        timeout_s: limit of one cell; None for none.
-        last_resort_s: a cell that takes longer, because nothing could interrupt it, costs its
-            worker's process its life; None to let it be.
-    """
-
-    budget_s: float
-    timeout_s: float | None = None
-    last_resort_s: float | None = None
+    reason: str
+    trace: str
 
 
 @dataclass(frozen=True)
@@ -87,24 +90,40 @@ def pack(prepared: Prepared) -> Parcel:
     return Parcel(prepared.catalog, hashlib.sha256(content).hexdigest(), content)
 
 
-def prepare_parcel(group: Group, catalog: Catalog, expected: dict[str, str]) -> Parcel:
-    """Prepare a group in a worker, for methods whose library takes long to build.
+def prepare_parcel(
+    group: Group, catalog: Catalog, expected: dict[str, str], limit: Limit
+) -> Parcel | Unbuilt:
+    """Prepare a group: let its method build its library.
 
     Args:
         group: the group.
         catalog: resolves its names.
         expected: the group's inputs, as the driver knows them.
+        limit: of the build.
 
     Raises:
         CoinferError: when the model cannot be found or traced, or this machine would not answer
             as the driver would.
     """
     _require_same(group.method, expected, group_inputs(group, catalog))
-    return pack(prepare(group, catalog))
+    try:
+        prepared = limit.call(partial(prepare, group, catalog))
+        return pack(prepared) if prepared.failure is None else Unbuilt(*prepared.failure)
+    except BaseException as error:  # a method may raise even KeyboardInterrupt
+        reason, trace = failure(error)
+        if isinstance(error, CellTimeout):
+            reason = build_timed_out(limit)
+        return Unbuilt(reason, trace)
 
 
-def run_chunk(parcel: Parcel, cells: tuple[Cell, ...], limits: Limits) -> Answered:
-    """Answer cells of one group until the budget is spent; at least the first one.
+def run_chunk(parcel: Parcel, cells: tuple[Cell, ...], limit: Limit, budget_s: float) -> Answered:
+    """Answer cells of one group.
+
+    Args:
+        parcel: the group.
+        cells: at least one.
+        limit: of each cell.
+        budget_s: no further cell is begun after so long; what is left goes back.
 
     Raises:
         CoinferError: when this machine cannot answer as the driver would (another version of
@@ -114,23 +133,23 @@ def run_chunk(parcel: Parcel, cells: tuple[Cell, ...], limits: Limits) -> Answer
     started = perf_counter()
     rows: list[Row] = []
     for cell in cells:
-        if rows and perf_counter() - started > limits.budget_s:
+        if rows and perf_counter() - started > budget_s:
             break
-        rows.append(answer(prepared, cell, limits))
+        rows.append(answer(prepared, cell, limit))
     return Answered(tuple(rows), perf_counter() - started)
 
 
-def answer(prepared: Prepared, cell: Cell, limits: Limits) -> Row:
-    """Answer one cell within the time limit; a cell that takes longer gives a failed row."""
+def answer(prepared: Prepared, cell: Cell, limit: Limit) -> Row:
+    """Answer one cell within a time limit; a cell that takes longer gives a failed row."""
     started = perf_counter()
     try:
-        with last_resort(limits.last_resort_s):
-            row = limited(limits.timeout_s, partial(evaluate, prepared, cell))
-    except CellTimeout as error:
+        row = limit.call(partial(evaluate, prepared, cell))
+    except BaseException as error:  # a method may raise even KeyboardInterrupt
         inputs = cell_inputs(cell, prepared.inputs, prepared.catalog)
-        assert limits.timeout_s is not None
-        trace = "".join(traceback.format_exception(error))
-        row = failed_row(cell, inputs, timed_out(limits.timeout_s), trace)
+        reason, trace = failure(error)
+        if isinstance(error, CellTimeout):
+            reason = timed_out(limit)
+        row = failed_row(cell, inputs, reason, trace)
         row = replace(row, seconds=perf_counter() - started)
     _ = row.key  # hashed here, so that the driver need not
     return row
@@ -148,9 +167,24 @@ def failed_row(cell: Cell, inputs: dict[str, str], reason: str, trace: str = "")
     )
 
 
-def timed_out(seconds: float) -> str:
+def timed_out(limit: Limit) -> str:
     """Return the reason of a cell that took too long."""
-    return f"timed out after {seconds:g} s"
+    return f"timed out after {limit.seconds:g} s"
+
+
+def build_timed_out(limit: Limit) -> str:
+    """Return the reason of the cells of a group whose build took too long."""
+    return f"build {timed_out(limit)}"
+
+
+def failure(error: BaseException) -> tuple[str, str]:
+    """Return what went wrong in one line, and its traceback."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a stranger's exception may not even have a text
+        text = ""
+    trace = "".join(traceback.format_exception(error))
+    return f"{type(error).__name__}: {text or 'no message'}", trace
 
 
 @lru_cache(maxsize=_KEPT_GROUPS)
@@ -180,19 +214,32 @@ def _require_same(method: str, expected: dict[str, str], ours: dict[str, str]) -
 
 
 def begin_worker(driver: int) -> None:
-    """Settle a worker process: Ctrl-C is the driver's business, and no driver means no work."""
-    ignore_ctrl_c()
+    """Settle a worker process of this machine; without its driver it ends."""
+    _settle()
+    try:
+        # Kept open for as long as the process lives: a crash has no time to open files.
+        last_words = Path(os.environ[LAST_WORDS]).open("w")  # noqa: SIM115
+        faulthandler.enable(last_words, all_threads=False)
+    except (KeyError, OSError):
+        os.environ.pop(LAST_WORDS, None)
+    # The kernel ends it even while native code runs; where it does not, it looks by itself.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_leave_with, args=(driver,), daemon=True).start()
-
-
-def ignore_ctrl_c() -> None:
-    """Leave Ctrl-C, which a terminal sends to every process, to the driver."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def dask_setup(_worker: object) -> None:
     """Settle a Dask worker of ours; called by Dask, which preloads this module there."""
-    ignore_ctrl_c()
+    _settle()
+
+
+def _settle() -> None:
+    """Leave Ctrl-C, which a terminal sends to every process, and stdout to the driver."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    with suppress(OSError):  # there is no stderr
+        os.dup2(_STDERR, _STDOUT)  # for native code and child processes
+    sys.stdout = sys.stderr
 
 
 def _leave_with(driver: int) -> None:

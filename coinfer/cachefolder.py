@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import IO
 
 
 def cache_folder(kind: str) -> Path:
@@ -17,8 +19,12 @@ def cache_folder(kind: str) -> Path:
     return user_cache_path("coinfer") / kind
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object]) -> None:
     """Write a file so that readers see the old one, none, or the whole new one.
+
+    Args:
+        path: the file; its folder exists.
+        content: its bytes, or what writes them into an open file.
 
     Raises:
         OSError: when it cannot be written; nothing is left behind then.
@@ -26,7 +32,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     with NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
         part = Path(file.name)
         try:
-            file.write(content)
+            if callable(content):
+                content(file.file)
+            else:
+                file.write(content)
             file.flush()
             os.fsync(file.fileno())
         except BaseException:

@@ -12,6 +12,7 @@ import os
 import sys
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
@@ -23,8 +24,12 @@ from coinfer.errors import (
     EXIT_OK,
     CoinferError,
     nearest,
+    printable,
 )
 from coinfer.plugins import COMMAND_GROUP
+
+# Before 8.2, click prints the help itself and exits with 0.
+_HELP_INSTEAD: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
 class RoomGroup(click.Group):
@@ -52,9 +57,11 @@ class RoomGroup(click.Group):
             return None
         try:
             command = point.load()
+            if not isinstance(command, click.Command):
+                raise TypeError(f"a {type(command).__name__} is no click command")
         except (Exception, SystemExit) as error:  # a stranger's import may raise anything
             return _broken_command(cmd_name, point, error)
-        return command if isinstance(command, click.Command) else None
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -71,10 +78,17 @@ def _broken_command(name: str, point: EntryPoint, error: BaseException) -> click
     text = " ".join(str(error).split())
     message = f"command '{name}' ({point.value}) does not load: {type(error).__name__}: {text}"
 
-    def fail(**_: object) -> None:
+    def fail() -> None:
         raise CoinferError(message)
 
-    return click.Command(name, callback=fail, short_help=f"(does not load: {text[:50]})")
+    return click.Command(
+        name,
+        callback=fail,
+        help=message,
+        short_help=f"(does not load: {text[:50]})",
+        # Whatever it is given, the cause is what needs to be said.
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
 
 
 @click.group(
@@ -141,6 +155,9 @@ def run(args: list[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
+        if isinstance(error, _HELP_INSTEAD):
+            error.show()  # a group without a command: its help, which is no complaint
+            return EXIT_MISUSE
         return _complain(error.format_message())
     except (KeyboardInterrupt, click.Abort):
         click.echo("coinfer: interrupted; what was committed is kept", err=True)
@@ -152,10 +169,10 @@ def run(args: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        where = "" if error.filename is None else f" '{error.filename}'"
-        return _complain(f"{error.strerror}:{where}; nothing that was committed is lost")
+        where = "" if error.filename is None else f": '{error.filename}'"
+        return _complain(f"{error.strerror}{where}; nothing that was committed is lost")
 
 
 def _complain(message: str) -> int:
-    click.echo(f"coinfer: {' '.join(message.split())}", err=True)
+    click.echo(f"coinfer: {printable(' '.join(message.split()))}", err=True)
     return EXIT_MISUSE

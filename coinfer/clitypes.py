@@ -1,4 +1,4 @@
-"""Click parameter types that complete the names the harness knows.
+"""Click parameter types that complete the names the harness knows, and options that many share.
 
 Nothing is imported until the shell asks, so completion and `--help` stay instant.
 """
@@ -65,7 +65,19 @@ SERVER = Name("server", _servers)
 LINK = Name("link", _links)
 CONVENTION = Name("convention", _conventions)
 
+PRESETS = click.option(
+    "--presets",
+    "preset_files",
+    multiple=True,
+    metavar="FILE.toml",
+    type=click.Path(dir_okay=False),
+    help="Devices, servers and links of your own; may be given more than once.",
+)
+
 
 def refs(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[str, ...]:
-    """Click callback: split a comma-separated option into refs."""
-    return tuple(split_refs(value)) if value else ()
+    """Click callback: split a comma-separated option into refs; one that is given names some."""
+    found = () if value is None else tuple(split_refs(value))
+    if value is not None and not found:
+        raise click.BadParameter("it names nothing; give a name, or leave the option out")
+    return found

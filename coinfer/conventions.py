@@ -57,8 +57,13 @@ class Convention:
                     f"allowed: {', '.join(CUT_KINDS)}"
                 )
 
+    @property
+    def work_unit(self) -> str:
+        """What its work is counted in: `FLOPs`, or `MACs` (multiply-accumulates)."""
+        return "MACs" if self.flops_rules == "macs" else "FLOPs"
+
     def admits(self, coder: str) -> bool:
-        """Whether a payload format (by part name) may be sent under these rules."""
+        """Whether a payload format (by part name) may be sent under this convention."""
         return coder in self.coders or "*" in self.coders
 
     def payloads(self) -> tuple[str, ...]:

@@ -10,20 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coinfer.compression.space import PruneSpace
 from coinfer.conventions import Convention
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut, LayerGraph
 from coinfer.hardware import Link, Processor
 from coinfer.parts import NO_PART, Parts, installed_parts
-
-if TYPE_CHECKING:
-    from coinfer.compression.space import PruneSpace
-    from coinfer.plan import Evidence, Plan, Scenario, Task
+from coinfer.plan import Evidence, Plan, Scenario, Task
 
 # One number, or an array that broadcasts with the others.
 Numbers = Any
@@ -172,12 +170,19 @@ def energy_j(time: Latency, device: Processor, link: Link) -> Numbers:
         CoinferError: when a power is not given; none is published, and none is assumed.
     """
     if device.compute_watts is None or link.transmit_watts is None:
-        raise CoinferError(
-            f"energy needs watts: give compute_watts of device '{device.name}' "
-            f"(--device-watts) and transmit_watts of link '{link.name}' (--radio-watts)"
-        )
+        raise CoinferError(missing_watts(device, link))
     computing = _spent_j(time.device_s + time.encode_s, device.compute_watts)
     return computing + _spent_j(time.uplink_s, link.transmit_watts)
+
+
+def missing_watts(device: Processor, link: Link) -> str:
+    """Say which power energy needs and how it is given; '' where both are."""
+    needs = (
+        (device.compute_watts, f"'{device.name}[compute_watts=...]'"),
+        (link.transmit_watts, f"'{link.name}[transmit_watts=...]'"),
+    )
+    missing = [given_as for watts, given_as in needs if watts is None]
+    return f"energy needs watts; give {' and '.join(missing)}" if missing else ""
 
 
 def _spent_j(seconds: Numbers, watts: float) -> Numbers:
@@ -197,21 +202,15 @@ def uplink_bits(
         parts: known parts; the installed ones when not given.
 
     Raises:
-        CoinferError: when a format does not fit a cut of that kind.
+        CoinferError: when a format does not fit a cut of that kind, or what it says is not a
+            finite number of bits above 0.
     """
     parts = parts or installed_parts()
     formats = [coders] * len(cuts) if isinstance(coders, str) else list(coders)
     bits = np.zeros(len(cuts))
     for i, (cut, name) in enumerate(zip(cuts, formats, strict=True)):
-        if cut.kind == "output":
-            continue
-        coder = parts.coder(name)
-        if cut.kind not in coder.cut_kinds:
-            raise CoinferError(
-                f"coder '{name}' does not fit the {cut.kind} cut after '{cut.after}'; "
-                f"it fits: {', '.join(sorted(coder.cut_kinds))}"
-            )
-        bits[i] = coder.bits(cut.elements, task.source)
+        if cut.kind != "output":
+            bits[i] = parts.coder_bits(name, cut, task.source)
     return bits
 
 
@@ -234,7 +233,8 @@ def plan_workload(
     """Workload of one plan under a convention: the harness's count, the same for every method.
 
     Raises:
-        CoinferError: when the plan does not fit the task or the convention.
+        CoinferError: when the plan does not fit the task or the convention, names a part that is
+            not known, or a part says what cannot be (a negative size, NaN bits).
     """
     parts = parts or installed_parts()
     for kind in ("criterion", "schedule", "channel"):
@@ -261,12 +261,16 @@ def plan_workload(
         flops = task.graph.flops(convention.flops_rules)
     device, server = int(flops[: cut.index].sum()), int(flops[cut.index :].sum())
     if cut.kind == "output":
+        # Nothing crosses, but what the plan names must be there all the same.
+        for kind in ("codec", "coder"):
+            parts.check(kind, getattr(plan, kind))
         return Workload(device, server, 0.0)
-    codec = parts.codec(plan.codec)
     encode, decode = (
-        codec.work(shape, convention.flops_rules) if convention.codec_counted else (0, 0)
+        parts.codec_work(plan.codec, shape, convention.flops_rules)
+        if convention.codec_counted
+        else (0, 0)
     )
-    code = Cut(cut.index, cut.after, codec.code_shape(shape), cut.kind)
+    code = Cut(cut.index, cut.after, parts.code_shape(plan.codec, shape), cut.kind)
     bits = float(uplink_bits(task, [code], plan.coder, parts)[0])
     return Workload(device, server, bits, encode, decode)
 

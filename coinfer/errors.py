@@ -27,6 +27,17 @@ class UnknownNameError(CoinferError):
         super().__init__(f"unknown {kind} '{name}'; {nearest(name, known)}")
 
 
+def printable(text: str) -> str:
+    """Return `text` with every character that is not printable written as its escape.
+
+    Names come from anywhere; on a terminal, control characters and those that turn the direction
+    of writing could hide what stands there.
+    """
+    return "".join(
+        sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text
+    )
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a phrase offering the names in `known` closest to `name`.
 

@@ -43,7 +43,8 @@ class Layer:
         inputs: indices of the layers it reads, in argument order; -1 is the network's input.
         in_shape: shape of its first input, channels first (features of an fc: (Ci,)).
         out_shape: shape of its output.
-        parameters: its number of parameters (batch norm's running statistics not counted).
+        parameters: how many it reads that no layer before it does, so that shared ones count
+            once (batch norm's running statistics do not).
         kernel: kernel size of convolutions and max pools, else ().
         groups: of a convolution, else 1.
         channel_axis: the axis of out_shape that holds the channels (0, or -1 for token layouts).

@@ -14,20 +14,19 @@ cache folder (`COINFER_CACHE` moves it).
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
+from coinfer.cachefolder import cache_folder, write_atomically
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from coinfer.models import ModelSpec, build, model_spec
 from coinfer.serial import canonical_json, content_hash, from_data, to_data
 from coinfer.sources import closure_hash
+from coinfer.versions import installed_version
 
 _TRACER = ("coinfer.networks", "coinfer.tracing", "coinfer.models")
 
@@ -54,7 +53,7 @@ def retrace(model: str) -> LayerGraph:
     if kept is not None and kept != fresh:
         raise CoinferError(
             f"the kept layer graph of '{model}' is not what tracing gives; delete "
-            f"'{user_cache()}' and install coinfer anew"
+            f"'{cache_folder('graphs')}' and install coinfer anew"
         )
     return fresh
 
@@ -66,7 +65,7 @@ def _graph_of(spec: ModelSpec) -> LayerGraph:
         return found
     graph = _traced(spec)
     if not spec.source_hash:
-        _keep(user_cache(), f"{graph_key(spec)}.json", render(spec, graph))
+        _keep(_kept_file(spec), render(spec, graph))
     return graph
 
 
@@ -75,7 +74,7 @@ def _kept(spec: ModelSpec) -> LayerGraph | None:
     if spec.source_hash:
         return None
     key = graph_key(spec)
-    for place in (_shipped(spec), user_cache() / f"{key}.json"):
+    for place in (_shipped(spec), _kept_file(spec)):
         found = _read(place, key)
         if found is not None:
             return found
@@ -83,9 +82,12 @@ def _kept(spec: ModelSpec) -> LayerGraph | None:
 
 
 def _traced(spec: ModelSpec) -> LayerGraph:
-    network = build(spec, device="meta")
-    from coinfer.tracing import trace  # only now: `build` says in one line when torch is missing
+    network = build(spec)
+    from coinfer.metadevice import on_meta  # only now: `build` says when torch is missing
+    from coinfer.tracing import is_light, trace
 
+    if not is_light(network, spec.input_shape):
+        network = on_meta(network)
     return trace(network, spec.input_shape).graph
 
 
@@ -96,7 +98,7 @@ def graph_key(spec: ModelSpec) -> str:
             "builder": [spec.builder, to_data(spec.options)],
             "input_shape": list(spec.input_shape),
             "source": _tracer_hash(),
-            "versions": [_version("torch"), _version("torchvision")],
+            "versions": [_release("torch"), _release("torchvision")],
         }
     )
 
@@ -106,8 +108,8 @@ def render(spec: ModelSpec, graph: LayerGraph) -> str:
     record = {
         "key": graph_key(spec),
         "model": spec.name,
-        "torch": _version("torch"),
-        "torchvision": _version("torchvision"),
+        "torch": _release("torch"),
+        "torchvision": _release("torchvision"),
         "graph": to_data(graph),
     }
     return canonical_json(record) + "\n"
@@ -118,14 +120,9 @@ def shipped_name(spec: ModelSpec) -> str:
     return f"{spec.name}.json"
 
 
-def user_cache() -> Path:
-    """Return the folder of the user's kept graphs."""
-    chosen = os.environ.get("COINFER_CACHE")
-    if chosen:
-        return Path(chosen) / "graphs"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("coinfer") / "graphs"
+def _kept_file(spec: ModelSpec) -> Path:
+    """Return where the graph of a spec is kept in the user's cache."""
+    return cache_folder("graphs") / f"{graph_key(spec)}.json"
 
 
 def _shipped(spec: ModelSpec) -> Traversable:
@@ -143,25 +140,22 @@ def _read(place: Traversable | Path, key: str) -> LayerGraph | None:
         return None
 
 
-def _keep(folder: Path, name: str, text: str) -> None:
-    """Write a file atomically; a cache that cannot be written is no error."""
+def _keep(path: Path, text: str) -> None:
+    """Write a file; a cache that cannot be written is no error."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=folder, delete=False, encoding="utf-8") as file:
-            file.write(text)
-        Path(file.name).replace(folder / name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
     except OSError:
         return
 
 
 @cache
-def _tracer_hash() -> str:
-    return closure_hash(_TRACER)
+def _release(package: str) -> str | None:
+    """Return a package's version without the build: 2.9.0+cpu traces as 2.9.0+cu128 does."""
+    found = installed_version(package)
+    return found and found.partition("+")[0]
 
 
 @cache
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+def _tracer_hash() -> str:
+    return closure_hash(_TRACER)

@@ -11,17 +11,25 @@ from typing import Literal
 
 from coinfer.errors import CoinferError
 
+GIVEN_BY_USER = "given by the user"
 
-def check_positive(owner: str, name: str, value: float | None, *, zero: bool = False) -> None:
-    """Refuse NaN and negative numbers (and 0 unless `zero`); None passes.
+
+def check_positive(
+    owner: str, name: str, value: float | None, *, zero: bool = False, infinite: bool = True
+) -> None:
+    """Refuse NaN and negative numbers (and 0 unless `zero`, infinity unless `infinite`).
+
+    None passes.
 
     Raises:
         CoinferError: naming the field, the value and what is allowed.
     """
     if value is None:
         return
-    if math.isnan(value) or value < 0 or (value == 0 and not zero):
-        allowed = "a number >= 0" if zero else "a number > 0"
+    out_of_range = value < 0 or (value == 0 and not zero) or (math.isinf(value) and not infinite)
+    if math.isnan(value) or out_of_range:
+        kind = "number" if infinite else "finite number"
+        allowed = f"a {kind} >= 0" if zero else f"a {kind} > 0"
         raise CoinferError(f"{owner}: {name} is {value!r}; allowed is {allowed}")
 
 
@@ -47,7 +55,7 @@ class Processor:
     memory_bytes: int | None = None
     tops: float | None = None
     compute_watts: float | None = None
-    source: str = field(default="given by the user", compare=False)
+    source: str = field(default=GIVEN_BY_USER, compare=False)
     note: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -55,20 +63,23 @@ class Processor:
         check_positive(owner, "flops_per_s", self.flops_per_s)
         check_positive(owner, "memory_bytes", self.memory_bytes)
         check_positive(owner, "tops", self.tops)
-        check_positive(owner, "compute_watts", self.compute_watts, zero=True)
+        check_positive(owner, "compute_watts", self.compute_watts, zero=True, infinite=False)
 
     def speed(self) -> float:
         """Return FLOP/s, or refuse where none is known.
 
         Raises:
-            CoinferError: naming the option by which a number can be given.
+            CoinferError: saying how a number is given.
         """
         if self.flops_per_s is None:
             tops = f" ({self.tops:g} TOPS are not FLOPS)" if self.tops else ""
-            raise CoinferError(
-                f"no FLOP/s is published for {self.role} '{self.name}'{tops}; give one with "
-                f"--{self.role}-flops or '{self.name}[flops_per_s=...]'"
+            what = f"{self.role} '{self.name}'"
+            why = (
+                f"{what} needs a FLOP/s number"
+                if self.source == GIVEN_BY_USER
+                else f"no FLOP/s is published for {what}{tops}"
             )
+            raise CoinferError(f"{why}; give one as '{self.name}[flops_per_s=...]'")
         return self.flops_per_s
 
 
@@ -97,7 +108,7 @@ class Link:
     flip_probability: float | None = None
     round_trip_s: float = 0.0
     transmit_watts: float | None = None
-    source: str = field(default="given by the user", compare=False)
+    source: str = field(default=GIVEN_BY_USER, compare=False)
     assumption: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +122,7 @@ class Link:
         check_positive(owner, "bandwidth_hz", self.bandwidth_hz, zero=True)
         check_positive(owner, "uses_per_s", self.uses_per_s, zero=True)
         check_positive(owner, "round_trip_s", self.round_trip_s, zero=True)
-        check_positive(owner, "transmit_watts", self.transmit_watts, zero=True)
+        check_positive(owner, "transmit_watts", self.transmit_watts, zero=True, infinite=False)
         p = self.flip_probability
         if p is not None and not 0.0 <= p <= 1.0:
             raise CoinferError(f"{owner}: flip_probability is {p!r}; allowed is 0 to 1")
@@ -135,7 +146,7 @@ class Link:
             if snr_db is None:
                 raise CoinferError(
                     f"link '{self.name}' is a radio of {self.bandwidth_hz:g} Hz: its rate needs an "
-                    "SNR; give one with --snr-db"
+                    "SNR in dB, snr_db"
                 )
             return shannon_rate_bps(self.bandwidth_hz, snr_db)
         if self.flip_probability is None:

@@ -158,6 +158,7 @@ def describe_layers(
     names = _names(module, tensors)
     input_shape = _shape(values[source], INPUT)
     layers: list[Layer] = []
+    counted: set[nn.Parameter] = set()
     for node, name in zip(tensors, names, strict=True):
         inputs = tuple(index[n] for n in _operands(node) if n in index)
         shapes = {i: layers[i].out_shape if i >= 0 else input_shape for i in inputs}
@@ -179,6 +180,7 @@ def describe_layers(
             _check_weight(node, name, index)
         kernel, groups = _kernel(module, node, kind, in_shape, out_shape, values)
         pointwise = kind in ("activation", "add", "dropout", "elementwise", "norm")
+        read = _parameters(module, node, index)
         layers.append(
             Layer(
                 name=name,
@@ -186,12 +188,13 @@ def describe_layers(
                 inputs=inputs,
                 in_shape=in_shape,
                 out_shape=out_shape,
-                parameters=_parameters(module, node, index),
+                parameters=sum(p.numel() for p in read - counted),
                 kernel=kernel,
                 groups=groups,
                 channel_axis=_channel_axis(kind, pointwise, inputs, layers, in_shape),
             )
         )
+        counted |= read
     return tuple(layers)
 
 
@@ -295,12 +298,12 @@ def _kernel(
         size = getattr(called, "kernel_size", None)
     elif kind == "maxpool":
         groups = 1
-        size = _argument(node, 1, "kernel_size")
+        size = argument(node, 1, "kernel_size")
         if _function_name(node) not in ("max_pool1d", "max_pool2d", "max_pool3d"):
             size = None
     else:
-        size = tuple(values[_argument(node, 1, "weight")].shape[2:])
-        groups = int(_argument(node, 6, "groups") or 1)
+        size = tuple(values[argument(node, 1, "weight")].shape[2:])
+        groups = int(argument(node, 6, "groups") or 1)
     if size is None:  # adaptive: the largest window that an output position sees
         pairs = zip(in_shape[1:], out_shape[1:] or (1,) * spatial, strict=False)
         size = tuple(-(-i // o) for i, o in pairs)
@@ -309,22 +312,25 @@ def _kernel(
 
 def _check_weight(node: fx.Node, name: str, index: Mapping[fx.Node, int]) -> None:
     """Refuse a functional convolution or linear layer whose weights are activations."""
-    if node.op != "call_module" and _argument(node, 1, "weight") in index:
+    if node.op != "call_module" and argument(node, 1, "weight") in index:
         raise CoinferError(
             f"layer '{name}' has weights that depend on the input, so no known cost; accepted: "
             "convolutions and linear layers with constant weights"
         )
 
 
-def _argument(node: fx.Node, position: int, keyword: str) -> Any:
+def argument(node: fx.Node, position: int, keyword: str) -> Any:
+    """Return an argument of a node's call, given by position or by keyword; None for neither."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(keyword)
 
 
-def _parameters(module: fx.GraphModule, node: fx.Node, index: Mapping[fx.Node, int]) -> int:
-    """Count the parameters a layer reads: its own module's, or those its constants come from."""
+def _parameters(
+    module: fx.GraphModule, node: fx.Node, index: Mapping[fx.Node, int]
+) -> set[nn.Parameter]:
+    """Return what a layer reads: its own module's parameters, or those of its constants."""
     if node.op == "call_module":
-        return sum(p.numel() for p in module.get_submodule(str(node.target)).parameters())
-    found: dict[int, int] = {}
+        return set(module.get_submodule(str(node.target)).parameters())
+    found: set[nn.Parameter] = set()
     pending = list(node.all_input_nodes)
     while pending:
         source = pending.pop()
@@ -332,7 +338,7 @@ def _parameters(module: fx.GraphModule, node: fx.Node, index: Mapping[fx.Node, i
             owner, _, field = str(source.target).rpartition(".")
             value = getattr(module.get_submodule(owner), field)
             if isinstance(value, nn.Parameter):
-                found[id(value)] = value.numel()
+                found.add(value)
         elif source not in index:
             pending += source.all_input_nodes
-    return sum(found.values())
+    return found

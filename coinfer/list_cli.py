@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from coinfer.clitypes import PRESETS
+
+if TYPE_CHECKING:
+    from coinfer.presets import Kind, Preset
 
 _AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print everything known, as JSON.")
 
 
+# How networks are named that no registry holds.
+_OTHER_MODELS = {
+    "torchvision:NAME": "any of its classifiers; options image_size (224), num_classes (1000)",
+    "FILE.py:FACTORY": "your own; options input (such as 3x64x64), and the factory's arguments",
+}
+
+
 def _print(things: Mapping[str, Any], lines: Mapping[str, str], as_json: bool) -> None:
-    from coinfer.serial import to_data
+    from coinfer.serial import canonical_json, to_data
 
     if as_json:
-        click.echo(json.dumps({name: to_data(thing) for name, thing in things.items()}, indent=2))
+        data = {name: to_data(thing) for name, thing in things.items()}
+        strict = json.loads(canonical_json(data))  # infinities have become strings
+        click.echo(json.dumps({name: strict[name] for name in data}, indent=2))
         return
     width = max(len(name) for name in lines)
     for name, text in lines.items():
@@ -25,7 +39,19 @@ def _print(things: Mapping[str, Any], lines: Mapping[str, str], as_json: bool) -
 @click.command("models")
 @_AS_JSON
 def list_models(as_json: bool) -> None:
-    """List the registered networks (any other: torchvision:NAME or file.py:factory)."""
+    """List the registered networks, and how any other is named.
+
+    Options stand in brackets behind the name:
+
+    \b
+    coinfer trace 'alexnet-cifar[hidden=256]'
+    coinfer trace 'torchvision:resnet18[image_size=64,num_classes=10]'
+    coinfer trace 'nets.py:my_net[input=3x64x64,width=32]'
+
+    FILE.py:FACTORY is a function or class that returns a torch.nn.Module. Its option `input` is
+    the shape of one input, without batch; without it, the factory's attribute `input_shape` or
+    the file's variable of that name is, else 3x32x32. All other options are its arguments.
+    """
     from coinfer.models import models
 
     specs = models()
@@ -33,36 +59,33 @@ def list_models(as_json: bool) -> None:
         name: f"{'x'.join(map(str, spec.input_shape))}, {spec.classes} classes  {spec.note}"
         for name, spec in specs.items()
     }
-    _print(specs, lines, as_json)
+    _print(specs, {**lines, **_OTHER_MODELS}, as_json)
 
 
 @click.command("devices")
+@PRESETS
 @_AS_JSON
-def list_devices(as_json: bool) -> None:
+def list_devices(preset_files: tuple[str, ...], as_json: bool) -> None:
     """List the device presets with the source of their numbers."""
-    from coinfer.presets import devices
-
-    found = devices()
+    found = _presets("device", preset_files)
     _print(found, {name: _processor(p) for name, p in found.items()}, as_json)
 
 
 @click.command("servers")
+@PRESETS
 @_AS_JSON
-def list_servers(as_json: bool) -> None:
+def list_servers(preset_files: tuple[str, ...], as_json: bool) -> None:
     """List the server presets with the source of their numbers."""
-    from coinfer.presets import servers
-
-    found = servers()
+    found = _presets("server", preset_files)
     _print(found, {name: _processor(p) for name, p in found.items()}, as_json)
 
 
 @click.command("links")
+@PRESETS
 @_AS_JSON
-def list_links(as_json: bool) -> None:
+def list_links(preset_files: tuple[str, ...], as_json: bool) -> None:
     """List the link presets; assumptions of ours are said."""
-    from coinfer.presets import links
-
-    found = links()
+    found = _presets("link", preset_files)
     lines = {}
     for name, link in found.items():
         if link.rate_bps is not None:
@@ -88,7 +111,13 @@ def list_conventions(as_json: bool) -> None:
     _print(found, {name: f"{c.source}. {c.note}" for name, c in found.items()}, as_json)
 
 
-def _processor(processor: Any) -> str:
+def _presets(kind: Kind, files: tuple[str, ...]) -> dict[str, Preset]:
+    from coinfer.presets import load_presets
+
+    return load_presets(*files).listed(kind)
+
+
+def _processor(processor: Preset) -> str:
     speed = processor.flops_per_s
     text = f"{speed / 1e9:g} GFLOP/s" if speed is not None else "needs a FLOP/s number"
     return f"{text:<22}  {processor.source}"

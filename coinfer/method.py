@@ -8,17 +8,20 @@ depends on it.
 from __future__ import annotations
 
 import dataclasses
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 from time import perf_counter
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from coinfer.conventions import Convention
+from coinfer.checks import real_number, shown, whole_number
+from coinfer.conventions import CUT_KINDS, Convention
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut
 from coinfer.plan import Scenario, Selection, Skip, Task
@@ -36,6 +39,16 @@ PHASES = (
     "codec",
     "verify",
 )
+# What a ref, and a comma-separated list of refs, can hold.
+_NAME = re.compile(r"[^\s,\[\]=](?:[^,\[\]=]*[^\s,\[\]=])?")
+SEEN = ("device", "server", "link", "snr")
+
+Prunes = Literal["none", "device", "whole", "boundary"]
+Payload = Literal["digital", "analog"]
+AccuracySignal = Literal["baseline", "measured", "predictor"]
+Constraint = Literal["none", "hard", "reward"]
+NeedsScenario = Literal["no", "select", "build"]
+Fidelity = Literal["paper_exact", "paper_choices", "repo_derived", "reconstruction", "ours"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,9 @@ class MethodCard:
         accuracy_signal: where its accuracies come from.
         objective: what it minimises.
         constraint: how it honours the accuracy floor.
-        sees: what of the scenario it may read (`device`, `server`, `link`, `snr`).
+        sees: what of the scenario its plan may depend on (`device`, `server`, `link`, `snr`); a
+            radio's rate follows from bandwidth and SNR, so a method that reads
+            `scenario.rate_bps` lists both `link` and `snr`.
         needs_scenario: `no`, `select` or `build`.
         stochastic: whether a seed changes its answer.
         phases: phases it spends something in, of PHASES.
@@ -79,38 +94,53 @@ class MethodCard:
     reference: str
     bibtex: str = ""
     cuts: frozenset[str] = frozenset({"input", "interior", "output"})
-    prunes: Literal["none", "device", "whole", "boundary"] = "none"
+    prunes: Prunes = "none"
     codec: tuple[str, ...] = ()
-    payload: Literal["digital", "analog"] = "digital"
-    accuracy_signal: Literal["baseline", "measured", "predictor"] = "baseline"
+    payload: Payload = "digital"
+    accuracy_signal: AccuracySignal = "baseline"
     objective: str = "latency"
-    constraint: Literal["none", "hard", "reward"] = "none"
-    sees: frozenset[str] = frozenset({"device", "server", "link", "snr"})
-    needs_scenario: Literal["no", "select", "build"] = "select"
+    constraint: Constraint = "none"
+    sees: frozenset[str] = frozenset(SEEN)
+    needs_scenario: NeedsScenario = "select"
     stochastic: bool = False
     phases: tuple[str, ...] = ()
-    fidelity: Literal["paper_exact", "paper_choices", "repo_derived", "reconstruction", "ours"] = (
-        "paper_choices"
-    )
+    fidelity: Fidelity = "paper_choices"
     open_choices: tuple[OpenChoice, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.cuts <= {"input", "interior", "output"} or not self.cuts:
-            raise CoinferError(
-                f"MethodCard.cuts of '{self.name}' is {sorted(self.cuts)}; "
-                "allowed: input, interior, output"
-            )
-        if not self.sees <= {"device", "server", "link", "snr"}:
-            raise CoinferError(
-                f"MethodCard.sees of '{self.name}' is {sorted(self.sees)}; "
-                "allowed: device, server, link, snr"
-            )
-        unknown = set(self.phases) - set(PHASES)
-        if unknown:
-            raise CoinferError(
-                f"MethodCard.phases of '{self.name}' has {sorted(unknown)}; "
-                f"allowed: {', '.join(PHASES)}"
-            )
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            self._refuse("name", "text without , [ ] =")
+        if not self.cuts:
+            self._refuse("cuts", ", ".join(CUT_KINDS))
+        self._check_names("cuts", frozenset, CUT_KINDS)
+        self._check_names("sees", frozenset, SEEN)
+        self._check_names("phases", tuple, PHASES)
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                self._refuse(name, ", ".join(allowed))
+        if not isinstance(self.stochastic, bool):
+            self._refuse("stochastic", "True, False")
+
+    def _check_names(self, field: str, kind: type, allowed: tuple[str, ...]) -> None:
+        """Make a field of names the collection it is, all of them allowed."""
+        names = getattr(self, field)
+        if isinstance(names, str) or not {*names} <= {*allowed}:
+            self._refuse(field, ", ".join(allowed))
+        object.__setattr__(self, field, kind(names))
+
+    def _refuse(self, field: str, allowed: str) -> None:
+        value = shown(getattr(self, field))
+        raise CoinferError(f"MethodCard.{field} of '{self.name}' is {value}; allowed: {allowed}")
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "prunes": get_args(Prunes),
+    "payload": get_args(Payload),
+    "accuracy_signal": get_args(AccuracySignal),
+    "constraint": get_args(Constraint),
+    "needs_scenario": get_args(NeedsScenario),
+    "fidelity": get_args(Fidelity),
+}
 
 
 @dataclass(frozen=True)
@@ -135,12 +165,13 @@ class Ledger:
         Raises:
             CoinferError: for a phase that is not one of PHASES, or for what cannot be spent.
         """
-        if type(evaluations) is not int or evaluations < 0 or not 0 <= epochs < float("inf"):
-            raise CoinferError(
-                f"a ledger cannot add {evaluations!r} evaluations and {epochs!r} epochs; "
-                "allowed are whole numbers and finite ones, 0 or more"
+        self._add(
+            LedgerEntry(
+                phase,
+                whole_number("evaluations spent", evaluations),
+                real_number("epochs spent", epochs, "a finite number >= 0", lambda n: 0 <= n < inf),
             )
-        self._add(LedgerEntry(phase, evaluations, epochs))
+        )
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

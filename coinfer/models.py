@@ -13,6 +13,7 @@ This module imports without torch; building does not.
 
 from __future__ import annotations
 
+import inspect
 import os
 import warnings
 from collections.abc import Callable, Mapping
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.plugins import load_file
 from coinfer.refs import Ref, Scalar, parse_ref
-from coinfer.torchlib import import_torch, import_torchvision
+from coinfer.torchlib import compiler_on_demand, import_torch, import_torchvision
 
 if TYPE_CHECKING:
     from torch import nn
@@ -145,9 +146,9 @@ def model_spec(name: str) -> ModelSpec:
     """Return the network called `name`, in any of the three ways to name one.
 
     Raises:
-        UnknownNameError: for an unknown registry name or option, with the nearest ones.
-        CoinferError: for an option out of its range, or a file that is missing, does not import
-            or has no such factory.
+        UnknownNameError: for an unknown registry name, with the nearest ones.
+        CoinferError: for an option that is unknown (with those accepted) or out of its range, or
+            a file that is missing, does not import or has no such factory.
     """
     ref = parse_ref(name)
     if ref.name.startswith(_TORCHVISION):
@@ -178,27 +179,29 @@ def build(spec: ModelSpec, *, device: str = "cpu", seed: int = 0) -> nn.Module:
     import_torch()
     import torch
 
+    from coinfer.metadevice import on_meta
+
     make = _maker(spec)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # torchvision warns that some default initialisation may change one day.
         warnings.simplefilter("ignore", FutureWarning)
         torch.default_generator.manual_seed(seed)
-        if device == "meta":
-            try:
-                with torch.device("meta"):
-                    return make()
-            except Exception:
-                # Its constructor computes with tensors: build it with data and drop the data.
-                torch.default_generator.manual_seed(seed)
-        return make().to(device)
+        if device != "meta":
+            return make().to(device)
+        try:
+            with torch.device("meta"):
+                return make()
+        except Exception:
+            # Its constructor computes with tensors: build it with data and drop the data.
+            torch.default_generator.manual_seed(seed)
+            return on_meta(make())
 
 
 def _registry_spec(ref: Ref) -> ModelSpec:
     if ref.name not in _REGISTRY:
         raise UnknownNameError("model", ref.name, [*_REGISTRY, "torchvision:NAME", "FILE.py:NAME"])
     spec = _REGISTRY[ref.name]
-    known = ("hidden",) if ref.name == "alexnet-cifar" else ()
-    _check_options(ref, known)
+    _check_options(ref, ("hidden",) if ref.name == "alexnet-cifar" else ())
     if not ref.options:
         return spec
     low, high = _HIDDEN
@@ -223,6 +226,7 @@ def _torchvision_spec(ref: Ref) -> ModelSpec:
 def _file_spec(ref: Ref, path: Path, name: str) -> ModelSpec:
     options = ref.arguments
     factory = _factory(path, name)
+    _check_arguments(ref, factory)
     if "input" in options:
         shape = _parse_shape(str(ref), str(options.pop("input")))
     else:
@@ -286,7 +290,8 @@ def _file_maker(
 
 
 def _factory(path: Path, name: str) -> Callable[..., Any]:
-    module = load_file(path)
+    with compiler_on_demand():  # many a file imports torchvision
+        module = load_file(path)
     found = getattr(module, name, None)
     if found is None:
         known = [
@@ -307,10 +312,28 @@ def _factory(path: Path, name: str) -> Callable[..., Any]:
     return factory
 
 
-def _check_options(ref: Ref, known: tuple[str, ...]) -> None:
+def _check_options(ref: Ref, accepted: tuple[str, ...]) -> None:
     for key, _ in ref.options:
-        if key not in known:
-            raise UnknownNameError(f"option of model '{ref.name}':", key, known)
+        if key not in accepted:
+            raise CoinferError(
+                f"unknown option '{key}' of model '{ref.name}'; "
+                f"accepted: {', '.join(accepted) or 'none'}"
+            )
+
+
+def _check_arguments(ref: Ref, factory: Callable[..., Any]) -> None:
+    """Refuse options that a factory does not take, and calls that leave out one it needs."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # compiled code may have no signature; the call will tell
+        return
+    by_name = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        _check_options(ref, ("input", *(p.name for p in by_name)))
+    missing = [p.name for p in by_name if p.default is p.empty and p.name not in ref.arguments]
+    if missing:
+        needed = ",".join(f"{name}=..." for name in missing)
+        raise CoinferError(f"'{ref}' leaves out what the factory needs; give {ref.name}[{needed}]")
 
 
 def _whole_number(

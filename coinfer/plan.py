@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import isnan, prod
-from typing import TYPE_CHECKING, Literal
+from math import isfinite, prod
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coinfer.checks import finite_positive, real_number, shown, whole_number, whole_shape
+from coinfer.compression.space import PruneSpace
 from coinfer.conventions import Convention
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
@@ -17,13 +19,12 @@ from coinfer.hardware import Link, Processor
 from coinfer.refs import parse_ref
 from coinfer.serial import content_hash, from_data, to_data
 
-if TYPE_CHECKING:
-    from coinfer.compression.space import PruneSpace
-
 Evidence = Literal["published", "analytic", "predicted", "measured"]
+Status = Literal["feasible", "infeasible", "budget"]
 Counts = NDArray[np.int64]
 
 PLAN_SCHEMA = 1
+PART_KINDS = ("criterion", "schedule", "codec", "coder", "channel")
 
 
 def kept_channels(channels: ArrayLike, sparsity: ArrayLike) -> Counts:
@@ -56,8 +57,8 @@ class CutRef:
     after: str
 
     def __post_init__(self) -> None:
-        if self.index < 0:
-            raise CoinferError(f"CutRef.index is {self.index}; allowed is 0 or more")
+        object.__setattr__(self, "index", whole_number("CutRef.index", self.index))
+        object.__setattr__(self, "after", _text("CutRef.after", self.after))
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,13 @@ class Plan:
         codec: encoder and decoder around the cut; `identity` for none.
         coder: how the crossing tensor becomes bits; the input's own formats at cut 0.
         channel: a channel layer trained through; `none` for error-free bits.
+        part_sources: (kind, SHA-256 of its source) of every part that is not built in, so that
+            two strangers' parts of one name make two plans. The harness writes it
+            (`coinfer.parts.Parts.sealed`); methods leave it empty.
         schema: version of this record.
+
+    Raises:
+        CoinferError: when a field is not of that form; NumPy's integers become Python's.
     """
 
     model: str
@@ -83,23 +90,20 @@ class Plan:
     codec: str = "identity"
     coder: str = "float32"
     channel: str = "none"
+    part_sources: tuple[tuple[str, str], ...] = ()
     schema: int = PLAN_SCHEMA
 
     def __post_init__(self) -> None:
         if self.schema != PLAN_SCHEMA:
             raise CoinferError(f"Plan.schema is {self.schema}; allowed is {PLAN_SCHEMA}")
-        for group, kept in self.keep:
-            if kept != int(kept):
-                raise CoinferError(f"Plan.keep of '{group}' is {kept}; allowed is a whole number")
-        object.__setattr__(self, "keep", tuple(sorted((str(g), int(k)) for g, k in self.keep)))
-        names = [group for group, _ in self.keep]
-        if len(set(names)) != len(names):
-            raise CoinferError("Plan.keep names a prune group twice; allowed is once each")
-        for group, kept in self.keep:
-            if kept < 1:
-                raise CoinferError(f"Plan.keep of '{group}' is {kept}; allowed is 1 or more")
-        for part in ("criterion", "schedule", "codec", "coder", "channel"):
-            object.__setattr__(self, part, str(parse_ref(getattr(self, part))))
+        object.__setattr__(self, "model", _text("Plan.model", self.model))
+        if not isinstance(self.cut, CutRef):
+            raise CoinferError(f"Plan.cut is {shown(self.cut)}; allowed is a CutRef(index, after)")
+        object.__setattr__(self, "keep", _kept_pairs(self.keep))
+        object.__setattr__(self, "part_sources", _sources(self.part_sources))
+        for kind in PART_KINDS:
+            ref = _text(f"Plan.{kind}", getattr(self, kind))
+            object.__setattr__(self, kind, str(parse_ref(ref)))
 
     @cached_property
     def hash(self) -> str:
@@ -117,6 +121,46 @@ class Plan:
         return not self.keep and self.codec == "identity" and self.channel == "none"
 
 
+def _text(what: str, value: object) -> str:
+    """Return text as a plain `str`."""
+    if not isinstance(value, str):
+        raise CoinferError(f"{what} is {shown(value)}; allowed is text")
+    return str(value)
+
+
+def _sources(sources: Any) -> tuple[tuple[str, str], ...]:
+    """Return a plan's `part_sources`, checked and in order."""
+    pairs = sources if isinstance(sources, tuple | list) else (sources,)
+    for pair in pairs:
+        of_text = isinstance(pair, tuple | list) and len(pair) == 2 and isinstance(pair[1], str)
+        if not of_text or pair[0] not in PART_KINDS:
+            raise CoinferError(
+                f"Plan.part_sources has {shown(pair)}; allowed are pairs (kind of part, hash)"
+            )
+    return tuple(sorted((str(kind), str(source)) for kind, source in pairs))
+
+
+def _kept_pairs(keep: Any) -> tuple[tuple[str, int], ...]:
+    """Return a plan's `keep`, checked and in order."""
+    pairs = keep if isinstance(keep, tuple | list) else (keep,)
+    kept: dict[str, int] = {}
+    for pair in pairs:
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or not isinstance(pair[0], str):
+            raise CoinferError(
+                f"Plan.keep has {shown(pair)}; allowed are pairs (prune group, units kept)"
+            )
+        group, units = pair
+        if group in kept:
+            raise CoinferError("Plan.keep names a prune group twice; allowed is once each")
+        kept[str(group)] = whole_number(f"Plan.keep of '{group}'", units, low=1)
+    return tuple(sorted(kept.items()))
+
+
+def shape_text(shape: tuple[int, ...]) -> str:
+    """Return a shape as people write it: `3x224x224`."""
+    return "x".join(map(str, shape))
+
+
 @dataclass(frozen=True)
 class Source:
     """What the sensor delivers, before any resizing (design ruling 7).
@@ -125,11 +169,20 @@ class Source:
         shape: CIFAR: (3, 32, 32).
         bits_per_element: 8 for images.
         png_bits: mean measured size of one image as PNG, in bits; None where not measured.
+        assumption: what in this source is our own choice; told with every row that it may
+            decide. Empty where the sensor is known.
     """
 
     shape: tuple[int, ...]
     bits_per_element: int = 8
     png_bits: float | None = None
+    assumption: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", whole_shape("Source.shape", self.shape))
+        whole_number("Source.bits_per_element", self.bits_per_element, low=1)
+        if self.png_bits is not None:
+            finite_positive("Source.png_bits", self.png_bits)
 
     @property
     def raw_bits(self) -> int:
@@ -160,9 +213,10 @@ class Task:
     prune_space: PruneSpace | None = None
 
     def __post_init__(self) -> None:
-        loss = self.max_accuracy_loss
-        if isnan(loss) or not 0.0 <= loss <= 1.0:
-            raise CoinferError(f"Task.max_accuracy_loss is {loss!r}; allowed is 0 to 1")
+        loss = real_number("Task.max_accuracy_loss", self.max_accuracy_loss, "0 to 1", _share)
+        object.__setattr__(self, "max_accuracy_loss", loss)
+        if self.baseline_accuracy is not None:
+            real_number("Task.baseline_accuracy", self.baseline_accuracy, "0 to 1", _share)
 
     @cached_property
     def hash(self) -> str:
@@ -192,6 +246,7 @@ class Scenario:
     def __post_init__(self) -> None:
         self.device.speed()
         self.server.speed()
+        check_snr(self.snr_db)
         # The SNR axis collapses on links that have their rate (design ruling 9).
         if not self.link.needs_snr:
             object.__setattr__(self, "snr_db", None)
@@ -202,6 +257,16 @@ class Scenario:
         """Uplink rate in bit/s."""
         rate: float = self._rate_bps  # type: ignore[attr-defined]
         return rate
+
+
+def check_snr(snr_db: float | None) -> None:
+    """Refuse an SNR that is no finite number of dB, also where a link needs none.
+
+    Raises:
+        CoinferError: naming the value.
+    """
+    if snr_db is not None:
+        real_number("snr_db", snr_db, "a finite number of dB", isfinite)
 
 
 @dataclass(frozen=True)
@@ -220,28 +285,48 @@ class Selection:
         status: `feasible`, `infeasible` (nothing meets the floor) or `budget` (ran out; the
             plan is the best so far).
         predicted_accuracy: the method's own estimate, 0..1; kept beside the harness's number.
-        predicted_latency_s: likewise.
+        predicted_latency_s: likewise, 0 or more; may be infinite, as over a dead link.
         evaluations: candidate plans the method looked at.
+
+    Raises:
+        CoinferError: when a field is not of that form; NumPy's numbers become Python's.
     """
 
     plan: Plan | None
-    status: Literal["feasible", "infeasible", "budget"] = "feasible"
+    status: Status = "feasible"
     predicted_accuracy: float | None = None
     predicted_latency_s: float | None = None
     evaluations: int = 0
 
     def __post_init__(self) -> None:
-        if type(self.evaluations) is not int or self.evaluations < 0:
+        if self.plan is not None and not isinstance(self.plan, Plan):
             raise CoinferError(
-                f"Selection.evaluations is {self.evaluations!r}; allowed is a whole number, 0 or "
-                "more"
+                f"Selection.plan is a {type(self.plan).__name__}; allowed is a Plan, or None"
+            )
+        if self.status not in get_args(Status):
+            raise CoinferError(
+                f"Selection.status is {shown(self.status)}; allowed: {', '.join(get_args(Status))}"
             )
         if (self.plan is None) != (self.status == "infeasible"):
             raise CoinferError(
                 f"Selection.status is '{self.status}' with plan "
                 f"{'None' if self.plan is None else 'given'}; 'infeasible' goes with no plan"
             )
-        for name in ("predicted_accuracy", "predicted_latency_s"):
+        evaluations = whole_number("Selection.evaluations", self.evaluations)
+        object.__setattr__(self, "evaluations", evaluations)
+        for name, allowed, in_range in (
+            ("predicted_accuracy", "0 to 1, or None", _share),
+            ("predicted_latency_s", "a number >= 0, or None", _not_negative),
+        ):
             value = getattr(self, name)
-            if value is not None and isnan(value):
-                raise CoinferError(f"Selection.{name} is NaN; allowed is a number or None")
+            if value is not None:
+                number = real_number(f"Selection.{name}", value, allowed, in_range)
+                object.__setattr__(self, name, number)
+
+
+def _share(number: float) -> bool:
+    return 0.0 <= number <= 1.0
+
+
+def _not_negative(number: float) -> bool:
+    return number >= 0.0

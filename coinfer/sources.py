@@ -65,7 +65,8 @@ def _absolute(level: int, name: str, package: str) -> Iterator[str]:
 @cache
 def _read(path: Path, _changed_ns: int) -> tuple[str, tuple[tuple[int, str], ...]]:
     """Return the hash of a file's code, and what it may import as (level, name)."""
-    text = path.read_text(encoding="utf-8")
+    with tokenize.open(path) as file:  # in the encoding that the file declares
+        text = file.read()
     tree = ast.parse(text)
     imports: list[tuple[int, str]] = []
     for node in ast.walk(tree):

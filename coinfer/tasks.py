@@ -11,6 +11,11 @@ from coinfer.graphs import layer_graph
 from coinfer.models import ModelSpec, build, model_spec, models
 from coinfer.plan import Source, Task
 
+_UNKNOWN_SOURCE = (
+    "what feeds this network is not known; its source is taken to be the network's own input in "
+    "8 bits an element"
+)
+
 
 @cache
 def source_sizes() -> dict[tuple[int, ...], dict[str, Any]]:
@@ -24,9 +29,11 @@ def source_of(spec: ModelSpec) -> Source:
     """Return the source tensor of a network, with its measured PNG size where there is one.
 
     The registered networks classify CIFAR-10, whose images were measured; what feeds any other
-    network is not known, even where it has the same shape.
+    network is not known, even where it has the same shape: its input is taken for it.
     """
-    measured = source_sizes().get(spec.source_shape) if spec.builder in models() else None
+    if spec.builder not in models():
+        return Source(spec.source_shape, assumption=_UNKNOWN_SOURCE)
+    measured = source_sizes().get(spec.source_shape)
     return Source(spec.source_shape, png_bits=measured["png_bits"]["mean"] if measured else None)
 
 

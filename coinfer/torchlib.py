@@ -8,11 +8,16 @@ symbols); a user can act on one line that names the two versions.
 from __future__ import annotations
 
 import importlib
-from importlib import metadata
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
+from typing import Any
 
 from coinfer.errors import CoinferError
+from coinfer.versions import installed_version
 
+_COMPILER = "torch._dynamo.utils"
 _PAIR = "install the two together: python -m pip install --upgrade torch torchvision"
 
 
@@ -32,9 +37,46 @@ def import_torchvision() -> ModuleType:
         CoinferError: when torch or torchvision is missing, or the two do not match.
     """
     _import("torch")
-    module = _import("torchvision")
-    _import("torchvision.models")
+    with compiler_on_demand():
+        module = _import("torchvision")
+        _import("torchvision.models")
     return module
+
+
+@contextmanager
+def compiler_on_demand() -> Iterator[None]:
+    """Keep torch's compiler out of torchvision's import, until it is needed.
+
+    torchvision's detection operators import one function of it, which no classifier calls, and
+    with it sympy and triton: all that takes longer than the rest of torch and torchvision.
+    """
+    if _COMPILER in sys.modules:
+        yield
+        return
+    stand_in = _OnDemand(_COMPILER)
+    sys.modules[_COMPILER] = stand_in
+    try:
+        yield
+    finally:
+        stand_in.withdraw()
+
+
+class _OnDemand(ModuleType):
+    """Stands for a module that is loaded when that one function is called, or any other named."""
+
+    def is_compile_supported(self, *args: Any) -> Any:
+        return self.__getattr__("is_compile_supported")(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what the import system asks every module
+            raise AttributeError(name)
+        self.withdraw()
+        return getattr(importlib.import_module(self.__name__), name)
+
+    def withdraw(self) -> None:
+        """Make room for the module itself."""
+        if sys.modules.get(self.__name__) is self:
+            del sys.modules[self.__name__]
 
 
 def _import(name: str) -> ModuleType:
@@ -43,19 +85,13 @@ def _import(name: str) -> ModuleType:
     # A mismatched pair raises RuntimeError, AttributeError or OSError, depending on the versions.
     except (ImportError, RuntimeError, AttributeError, OSError) as error:
         package = name.partition(".")[0]
-        installed = _version(package)
+        installed = installed_version(package)
         if installed is None:
             raise CoinferError(f"{package} is not installed; {_PAIR}") from error
         reason = " ".join(str(error).split())[:160]
         if package == "torch":
             raise CoinferError(f"torch {installed} cannot be loaded ({reason}); {_PAIR}") from error
         raise CoinferError(
-            f"torchvision {installed} does not match torch {_version('torch')} ({reason}); {_PAIR}"
+            f"torchvision {installed} does not match torch {installed_version('torch')} "
+            f"({reason}); {_PAIR}"
         ) from error
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

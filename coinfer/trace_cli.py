@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 def trace(model: str | None, rules: str, as_json: bool, ship: Path | None) -> None:
     """Trace a network and print its layers, their cost and its legal cuts.
 
+    Options of a network stand in brackets behind its name; see `coinfer list models --help`.
+
     \b
     coinfer trace alexnet
-    coinfer trace torchvision:googlenet --rules macs
-    coinfer trace nets.py:my_net
+    coinfer trace 'torchvision:googlenet[image_size=64,num_classes=10]' --rules macs
+    coinfer trace 'nets.py:my_net[input=3x64x64]'
     """
     import json
 
+    from coinfer import flops
     from coinfer.errors import CoinferError
     from coinfer.graphs import render, retrace, shipped_name
     from coinfer.models import models
@@ -51,29 +54,38 @@ def trace(model: str | None, rules: str, as_json: bool, ship: Path | None) -> No
         return
     if model is None:
         raise CoinferError("no model: give a name (see `coinfer list models`), or --ship FOLDER")
+    flops.rule(rules)  # an unknown one is refused before anything is traced
     graph = retrace(model)
     click.echo(json.dumps(to_data(graph), indent=2) if as_json else table(graph, rules))
 
 
 def table(graph: LayerGraph, rules: str) -> str:
-    """Return the layers of a graph as text, one line each; a star marks a legal cut behind it."""
+    """Return a graph as text: a line for the input and for each layer, a star for a legal cut."""
+    from coinfer.graph import INPUT
+
     costs = graph.flops(rules)
-    behind = {cut.index: cut for cut in graph.cuts}
-    width = max(len(layer.name) for layer in graph.layers)
+    marks = {cut.index: f"* {cut.elements} elements" for cut in graph.cuts}
     rows = [
-        f"{'':>5} {'layer':<{width}}  {'kind':<14} {'output':<14} {'parameters':>12} "
-        f"{rules:>20}  cut"
+        ("", "layer", "kind", "output", "parameters", rules, "cut"),
+        ("0", INPUT, "", _sizes(graph.input_shape), "", "", marks[0]),
     ]
     for index, (layer, cost) in enumerate(zip(graph.layers, costs, strict=True), start=1):
-        shape = "x".join(map(str, layer.out_shape))
-        mark = f"* {behind[index].elements} elements" if index in behind else ""
-        rows.append(
-            f"{index:>5} {layer.name:<{width}}  {layer.kind:<14} {shape:<14} "
-            f"{layer.parameters:>12,} {int(cost):>20,}  {mark}".rstrip()
-        )
+        counts = f"{layer.parameters:,}", f"{int(cost):,}"
+        shape = _sizes(layer.out_shape)
+        rows.append((str(index), layer.name, layer.kind, shape, *counts, marks.get(index, "")))
+    width = max(len(name) for _, name, *_ in rows)
+    lines = [
+        f"{index:>5} {name:<{width}}  {kind:<14} {output:<14} {parameters:>12} {cost:>20}  "
+        f"{mark}".rstrip()
+        for index, name, kind, output, parameters, cost, mark in rows
+    ]
     total = sum(layer.parameters for layer in graph.layers)
-    rows.append(
+    lines.append(
         f"{len(graph)} layers, {len(graph.cuts)} legal cuts, {total:,} parameters, "
         f"{int(costs.sum()):,} by {rules}"
     )
-    return "\n".join(rows)
+    return "\n".join(lines)
+
+
+def _sizes(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))

@@ -1,7 +1,9 @@
 """From a real `torch.nn.Module` to its layer graph, and from a cut to two real modules.
 
-A network is traced symbolically (torch.fx), then run once on meta tensors (shapes without data)
-to learn every shape. What becomes of each node of the trace:
+A network is traced symbolically (torch.fx), then run once to learn every shape: a light one on
+zeros, a heavy one on meta tensors (shapes without data). Meta tensors cost nothing to compute
+with, but the first of them loads torch's compiler, which takes longer than a light network runs.
+What becomes of each node of the trace:
 
 - *Layers* produce a tensor that depends on the network's input: module calls and functional calls
   alike. Each needs a kind from `coinfer.graph.KINDS`, by which `coinfer.flops` prices it. An
@@ -23,8 +25,10 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
@@ -33,6 +37,10 @@ from torch import fx, nn
 from coinfer.errors import CoinferError
 from coinfer.graph import INPUT, Cut, Layer, LayerGraph
 from coinfer.layers import BATCH, PATH, describe_layers
+from coinfer.metadevice import on_meta
+
+# What `is_light` allows: elements of one input, and that times the number of parameters.
+_LIGHT_INPUT, _LIGHT_WORK = 10**6, 25 * 10**12
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,29 @@ class Traced:
     nodes: tuple[fx.Node, ...]
 
 
+def is_light(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
+    """Whether a network runs on real inputs sooner than meta tensors get ready.
+
+    Judged by its parameters and the elements of one input, whose product bounds the work of
+    convolutions that enlarge nothing: at 3x224x224, up to 166 million parameters.
+    """
+    elements = prod(input_shape)
+    weights = sum(p.numel() for p in network.parameters() if not nn.parameter.is_lazy(p))
+    return elements <= _LIGHT_INPUT and weights * elements <= _LIGHT_WORK
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: on a busy machine, several wait for each other and take longer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def trace(model: nn.Module, input_shape: tuple[int, ...]) -> Traced:
     """Trace a network; the caller's is left as it is.
 
@@ -246,19 +277,18 @@ class _Recorder(fx.Interpreter):
 def _run(
     network: nn.Module, graph: fx.Graph, input_shape: tuple[int, ...], label: str
 ) -> dict[fx.Node, Any]:
-    """Return the value of every node for one batch: on meta tensors, else on real ones."""
+    """Return the value of every node for one batch."""
     tensors: list[torch.Tensor] = [*network.parameters(), *network.buffers()]
     floating = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
-    # A copy that holds no data: every parameter and buffer is replaced on the way.
-    memo: dict[int, Any] = {id(t): _meta_like(t) for t in tensors}
-    attempts = [("meta", copy.deepcopy(network, memo))]
-    if floating.device.type != "meta":
-        attempts.append((floating.device.type, network))
-    for device, candidate in attempts:
+    devices = ["meta", floating.device.type]
+    if floating.device.type == "meta" or is_light(network, input_shape):
+        del devices[0]
+    for device in devices:
         batch = torch.zeros(BATCH, *input_shape, dtype=floating.dtype, device=device)
+        candidate = on_meta(network) if device == "meta" else _with_own_buffers(network)
         recorder = _Recorder(candidate, graph)
         try:
-            with torch.no_grad():
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
                 recorder.run(batch)
         except Exception as error:
             failure, node = error, recorder.current
@@ -269,9 +299,9 @@ def _run(
     raise CoinferError(f"{label} fails on an input of {size}{where}: {_line(failure)}") from failure
 
 
-def _meta_like(tensor: torch.Tensor) -> torch.Tensor:
-    meta = torch.empty_like(tensor, device="meta")
-    return nn.Parameter(meta, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else meta
+def _with_own_buffers(network: nn.Module) -> nn.Module:
+    """Return a copy to run: it shares the parameters, but a run may change buffers."""
+    return copy.deepcopy(network, {id(p): p for p in network.parameters()})
 
 
 def _drop_unused(network: nn.Module, graph: fx.Graph) -> None:
@@ -322,7 +352,7 @@ def _ends(
 ) -> tuple[fx.Node, fx.Node]:
     """Return the input's node and the node whose value is the network's output."""
     source = next(node for node in graph.nodes if node.op == "placeholder")
-    result = graph.output_node().args[0]
+    result = next(node for node in graph.nodes if node.op == "output").args[0]
     if not isinstance(result, fx.Node) or not isinstance(values[result], torch.Tensor):
         found = values[result] if isinstance(result, fx.Node) else result
         what = type(found).__name__.removeprefix("immutable_")

@@ -20,7 +20,7 @@ class AllLocal(Method):
         idea="Run the whole network on the device; the link does not matter.",
         reference="Baseline; as in Mu et al., IEEE Internet of Things Journal, 2024, VI-B.1",
         cuts=frozenset({"output"}),
-        sees=frozenset({"device"}),
+        sees=frozenset(),
         fidelity="paper_exact",
     )
 

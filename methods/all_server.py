@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from coinfer.conventions import Convention
 from coinfer.cost import scenario_latency, split_workload
-from coinfer.errors import CoinferError, nearest
+from coinfer.errors import CoinferError
 from coinfer.method import Context, Library, Method, MethodCard, OpenChoice
 from coinfer.parts import installed_parts
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Skip, Task
@@ -30,7 +30,7 @@ class AllServer(Method):
         idea="Send the input and run the whole network on the server.",
         reference="Baseline; as in Mu et al., IEEE Internet of Things Journal, 2024, VI-B.2",
         cuts=frozenset({"input"}),
-        sees=frozenset({"server", "link", "snr"}),
+        sees=frozenset(),
         fidelity="paper_exact",
         open_choices=(
             OpenChoice(
@@ -47,8 +47,7 @@ class AllServer(Method):
     def __post_init__(self) -> None:
         if self.payload not in FORMATS:
             raise CoinferError(
-                f"all_server: payload is '{self.payload}'; {nearest(str(self.payload), FORMATS)} "
-                f"allowed: {', '.join(FORMATS)}"
+                f"all_server: payload is '{self.payload}'; allowed: {', '.join(FORMATS)}"
             )
 
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:

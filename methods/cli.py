@@ -10,9 +10,11 @@ from coinfer.clitypes import Name
 
 
 def _methods() -> Iterable[str]:
+    from coinfer.streams import stdout_to_stderr
     from methods.registry import installed_methods
 
-    return installed_methods().classes
+    with stdout_to_stderr():  # plug-ins print
+        return installed_methods().classes
 
 
 METHOD = Name("method", _methods)
@@ -35,9 +37,11 @@ def list_methods(method_files: tuple[str, ...], as_json: bool) -> None:
     import json
 
     from coinfer.serial import to_data
+    from coinfer.streams import stdout_to_stderr
     from methods.registry import find_methods
 
-    methods = find_methods(method_files)
+    with stdout_to_stderr():
+        methods = find_methods(method_files)
     if as_json:
         cards = [
             {**to_data(methods.card(name)), "origin": methods.origins[name]}

@@ -6,6 +6,7 @@ says what to change. The kit needs no network, no data and no torch.
 
 from __future__ import annotations
 
+import inspect
 import json
 import math
 import pickle
@@ -13,8 +14,8 @@ import random
 import re
 import socket
 import sys
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,13 +23,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from coinfer import flops
+from coinfer.checks import real_number
 from coinfer.conventions import conventions
 from coinfer.cost import plan_workload, scenario_latency
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut
 from coinfer.method import PHASES, Context, Method, MethodCard
-from coinfer.parts import Parts, installed_parts
+from coinfer.parts import Parts, Schedule, installed_parts, is_part
 from coinfer.plan import Plan, Scenario, Selection, Skip, Task
+from coinfer.plugins import classes_defined_in
 from coinfer.refs import parse_ref
 from coinfer.serial import content_hash, to_data
 from methods import worlds
@@ -61,7 +65,7 @@ class MethodContract:
 
     Attributes:
         method: the adapter under test.
-        parts: the parts it may name; add those of your own file with `with_classes`.
+        parts: the parts it may name, beside those that its own module defines.
     """
 
     method: ClassVar[Method]
@@ -158,9 +162,7 @@ class MethodContract:
                 f"the plan prunes {plan.keep[0][0]}, but card.prunes is 'none'"
             )
             try:
-                # Pricing does not look at these two where nothing is sent.
-                self.parts.codec(plan.codec), self.parts.coder(plan.coder)
-                work = plan_workload(plan, task, scenario.convention, self.parts)
+                work = plan_workload(plan, task, scenario.convention, self._known_parts())
             except CoinferError as error:
                 raise AssertionError(f"the plan cannot be priced: {error}") from error
             total = float(scenario_latency(work, scenario).total_s)
@@ -169,6 +171,25 @@ class MethodContract:
             assert Plan.from_data(json.loads(json.dumps(to_data(plan)))) == plan, (
                 f"the plan changes on its way through JSON: {plan!r}"
             )
+
+    def test_brings_valid_parts(self) -> None:
+        """The parts that the adapter's module defines declare and answer what can be.
+
+        Each is made without options and asked about the tensors of the kit's networks; one that
+        cannot do without is asked when a plan names it. Criteria and channels need torch: only
+        what they declare is looked at.
+        """
+        for part in self._own_parts():
+            name, kind = part.name, part.kind  # type: ignore[attr-defined]
+            try:
+                known = self.parts.with_classes([part])
+                if _made_without_options(part):
+                    _ASKED[kind](known, name, self.tasks())
+            except AssertionError:
+                raise
+            except Exception as error:  # a stranger's part may raise anything
+                said = f"{type(error).__name__}: " * (not isinstance(error, CoinferError))
+                raise AssertionError(f"{kind} '{name}' cannot be used: {said}{error}") from error
 
     def test_predictions_are_sane(self) -> None:
         """The method's own estimates are numbers in range."""
@@ -290,12 +311,23 @@ class MethodContract:
                 f"{sorted(self.method.card.phases)} (of {', '.join(PHASES)})"
             )
 
+    def _own_parts(self) -> list[type]:
+        module = sys.modules[type(self.method).__module__]
+        return [cls for cls in classes_defined_in(module) if is_part(cls)]
+
+    def _known_parts(self) -> Parts:
+        known = self.parts
+        for part in self._own_parts():
+            with suppress(CoinferError):  # `test_brings_valid_parts` says what is wrong
+                known = known.with_classes([part])
+        return known
+
     def _worlds(self) -> Iterator[tuple[Task, Scenario]]:
         for task in self.tasks():
             if self.method.card.prunes == "none":
                 task = replace(task, prune_space=None)
-            for rules in conventions():
-                for scenario in worlds.scenarios(rules):
+            for name in conventions():
+                for scenario in worlds.scenarios(name):
                     yield task, scenario
 
     def _questions(self) -> Iterator[tuple[Task, Scenario, tuple[Cut, ...]]]:
@@ -326,6 +358,64 @@ class MethodContract:
     @staticmethod
     def _plan(selection: Selection) -> str | None:
         return selection.plan.hash if selection.plan else None
+
+
+def _made_without_options(part: type) -> bool:
+    try:
+        inspect.signature(part).bind()
+    except TypeError:
+        return False
+    return True
+
+
+def _ask_codec(parts: Parts, name: str, tasks: tuple[Task, ...]) -> None:
+    for shape in (cut.shape for task in tasks for cut in task.graph.cuts[:-1]):
+        parts.code_shape(name, shape)
+        for rule in flops.RULES:
+            parts.codec_work(name, shape, rule)
+
+
+def _ask_coder(parts: Parts, name: str, tasks: tuple[Task, ...]) -> None:
+    coder = parts.coder(name)
+    for task in tasks:
+        answer: object = coder.available(task.source)
+        assert isinstance(answer, bool), (
+            f"coder '{name}': available({task.source}) is {answer!r}; it must be True or False"
+        )
+        cuts = [cut for cut in task.graph.cuts if cut.kind in coder.cut_kinds]
+        if not answer or not cuts:
+            continue
+        alone = [parts.coder_bits(name, cut, task.source) for cut in cuts]
+        together = coder.bits(np.array([cut.elements for cut in cuts]), task.source)
+        alike = np.shape(together) == (len(cuts),) and np.allclose(together, alone, rtol=1e-12)
+        assert alike, (
+            f"coder '{name}': bits of an array of counts must be those of each count alone, "
+            f"{alone}, not {together!r}"
+        )
+
+
+def _ask_schedule(parts: Parts, name: str, tasks: tuple[Task, ...]) -> None:
+    schedule: Schedule = parts.make("schedule", name)
+    for step in range(11):
+        real_number(
+            f"schedule '{name}': progress({step}, 10)",
+            schedule.progress(step, 10),
+            "0 to 1",
+            lambda share: 0 <= share <= 1,
+        )
+
+
+def _ask_nothing(parts: Parts, name: str, tasks: tuple[Task, ...]) -> None:
+    return
+
+
+_ASKED: dict[str, Callable[[Parts, str, tuple[Task, ...]], None]] = {
+    "criterion": _ask_nothing,
+    "schedule": _ask_schedule,
+    "codec": _ask_codec,
+    "coder": _ask_coder,
+    "channel": _ask_nothing,
+}
 
 
 def _hashes(task: Task, scenario: Scenario) -> tuple[str, str]:

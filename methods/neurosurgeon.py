@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from coinfer.cost import Latency, energy_j
+from coinfer.cost import Latency, energy_j, missing_watts
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut
 from coinfer.method import Context, Library, Method, MethodCard, OpenChoice
@@ -81,20 +81,17 @@ class Neurosurgeon(Method):
         """Refuse an input format never measured, and energy where no watts are given."""
         if scenario is None:
             return None
-        rules = scenario.convention
-        sends_input = "input" in rules.kinds_for(self.card.name, self.card.cuts)
-        if sends_input and not installed_parts().coder(rules.input_coder).available(task.source):
+        convention = scenario.convention
+        coder = convention.input_coder
+        sends_input = "input" in convention.kinds_for(self.card.name, self.card.cuts)
+        if sends_input and not installed_parts().coder(coder).available(task.source):
             return Skip(
-                f"convention {rules.name} sends the input as {rules.input_coder}, whose size was "
-                f"never measured for a source of shape {task.source.shape}"
+                f"convention {convention.name} sends the input as {coder}, whose size was never "
+                f"measured for a source of shape {task.source.shape}"
             )
-        if self.objective == "energy" and (
-            scenario.device.compute_watts is None or scenario.link.transmit_watts is None
-        ):
-            return Skip(
-                "energy needs watts: give the device's compute_watts (--device-watts) and the "
-                "link's transmit_watts (--radio-watts)"
-            )
+        if self.objective == "energy":
+            missing = missing_watts(scenario.device, scenario.link)
+            return Skip(missing) if missing else None
         return None
 
     def build(self, task: Task, context: Context) -> Library:

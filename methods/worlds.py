@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import inf, prod
 
+from coinfer import conventions
 from coinfer.compression.space import Affine, PruneGroup, PruneSpace
-from coinfer.conventions import Convention, convention
+from coinfer.conventions import Convention
 from coinfer.graph import INPUT, Cut, Layer, LayerGraph
 from coinfer.hardware import Link, Processor
 from coinfer.plan import Scenario, Source, Task
@@ -127,11 +128,11 @@ def scenario(
     rate_bps: float = 1e6,
     device_flops_per_s: float = 1e8,
     server_flops_per_s: float = 1e12,
-    rules: str | Convention = "harmonised",
+    convention: str | Convention = "harmonised",
 ) -> Scenario:
     """Return a scenario with everything given as numbers, over a link of that rate."""
     link = Link("world", rate_bps=rate_bps)
-    return _scenario(link, None, device_flops_per_s, server_flops_per_s, rules)
+    return _scenario(link, None, device_flops_per_s, server_flops_per_s, convention)
 
 
 def radio_scenario(
@@ -139,11 +140,11 @@ def radio_scenario(
     bandwidth_hz: float = 1e5,
     device_flops_per_s: float = 1e8,
     server_flops_per_s: float = 1e12,
-    rules: str | Convention = "harmonised",
+    convention: str | Convention = "harmonised",
 ) -> Scenario:
     """Return a scenario over a radio, whose rate follows from its bandwidth and the SNR."""
     link = Link("world", bandwidth_hz=bandwidth_hz)
-    return _scenario(link, snr_db, device_flops_per_s, server_flops_per_s, rules)
+    return _scenario(link, snr_db, device_flops_per_s, server_flops_per_s, convention)
 
 
 def _scenario(
@@ -151,30 +152,30 @@ def _scenario(
     snr_db: float | None,
     device_flops_per_s: float,
     server_flops_per_s: float,
-    rules: str | Convention,
+    convention: str | Convention,
 ) -> Scenario:
     return Scenario(
         Processor("world", "device", device_flops_per_s),
         Processor("world", "server", server_flops_per_s),
         link,
-        convention(rules) if isinstance(rules, str) else rules,
+        conventions.convention(convention) if isinstance(convention, str) else convention,
         snr_db,
     )
 
 
-def scenarios(rules: str) -> tuple[Scenario, ...]:
+def scenarios(convention: str) -> tuple[Scenario, ...]:
     """Return ordinary scenarios and odd ones: a dead link, an infinite one, equal machines.
 
     Two are of a radio, at 0 dB, where computing `small_task` is faster than sending a raw8 or PNG
     image of it, and at 20 dB, where it is not.
     """
     return (
-        scenario(rules=rules),
-        scenario(rate_bps=1e3, rules=rules),
-        scenario(rate_bps=1e9, device_flops_per_s=1e6, rules=rules),
-        scenario(device_flops_per_s=1e12, rules=rules),
-        scenario(rate_bps=0.0, rules=rules),
-        scenario(rate_bps=inf, rules=rules),
-        radio_scenario(0.0, device_flops_per_s=1e7, rules=rules),
-        radio_scenario(20.0, device_flops_per_s=1e7, rules=rules),
+        scenario(convention=convention),
+        scenario(rate_bps=1e3, convention=convention),
+        scenario(rate_bps=1e9, device_flops_per_s=1e6, convention=convention),
+        scenario(device_flops_per_s=1e12, convention=convention),
+        scenario(rate_bps=0.0, convention=convention),
+        scenario(rate_bps=inf, convention=convention),
+        radio_scenario(0.0, device_flops_per_s=1e7, convention=convention),
+        radio_scenario(20.0, device_flops_per_s=1e7, convention=convention),
     )

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import click
 
+from coinfer.clitypes import PRESETS
+from methods.cli import METHOD_FILE
+
 
 @click.command("report")
 @click.option(
@@ -23,21 +26,40 @@ import click
     metavar="DIR",
     help="Where the page goes, made when missing.",
 )
-def report(store: Path, out: Path) -> None:
+@METHOD_FILE
+@PRESETS
+def report(
+    store: Path, out: Path, method_files: tuple[str, ...], preset_files: tuple[str, ...]
+) -> None:
     """Render what a store holds as a page that opens from disk, with no network.
 
     DIR/index.html has the scorecard with every verdict and its cause, what the papers' texts and
     numbers disagree on, the figures whose cells the store has, all rows with where their time
     goes, and the provenance of the runs. Nothing is computed again.
 
+    Rows that other code computed (or the same code from other numbers) are marked and decide no
+    claim and no figure. So that rows of methods and presets of your own can be told from such, give
+    the same --method-file and --presets as to `coinfer run`.
+
+    An earlier report in DIR is replaced, other files there are not.
+
     \b
     coinfer report --store out/fig6/results.sqlite -o out/report
     """
-    from benchmarks.store import Store
+    from benchmarks.catalog import Catalog
+    from coinfer.errors import CoinferError, printable
     from reports.page import write_report
-    from reproduce.collect import newest
+    from reproduce.collect import stored
 
-    with Store.open(store, create=False, readonly=True) as opened:
-        rows, runs = newest(opened.rows()), opened.runs()
-    for path in write_report(rows, runs, out):
-        click.echo(str(path))
+    catalog = Catalog(method_files, preset_files)
+    found, runs = stored(store, catalog)
+    if not found:
+        raise CoinferError(
+            f"store '{store}' has no rows, so there is nothing to report; "
+            f"`coinfer run demo --store {store}` fills it"
+        )
+    files, warnings = write_report(found, runs, out, catalog)
+    for line in warnings:
+        click.echo(printable(line), err=True)
+    for path in files:
+        click.echo(printable(str(path)))

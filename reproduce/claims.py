@@ -2,6 +2,13 @@
 
 A claim names the cells that decide it, so its verdict can be computed from rows. Its tolerance
 follows from its kind alone and was fixed before anything was measured.
+
+A number is one of two things. Where a paper reports what it found ("3.7 times", "between 1.2 and
+6.4 times", "up to 35 and at least 13 times" of the points it plots), ours must equal it within the
+tolerance, from either side: "up to 35" is a maximum that was reached, and a weaker or a stronger
+one is another result. Where a paper states an inequality ("more than a million times", "under
+1 %", "no more than 2 points"), the claim has a `bound`: ours must lie on its side, with no
+tolerance and, there, no deviation.
 """
 
 from __future__ import annotations
@@ -25,7 +32,7 @@ PAPERS = {
     "C": "cpcdrl2024",
 }
 
-# Deviation allowed, relative to the published number; bounds and orderings allow none.
+# Deviation allowed, relative to the published number; one-sided bounds and orderings allow none.
 TOLERANCE: dict[Kind, float] = {
     "ratio": 0.05,
     "min": 0.05,
@@ -34,16 +41,19 @@ TOLERANCE: dict[Kind, float] = {
     "bound": 0.0,
     "ordering": 0.0,
 }
-# Accuracies and accuracy losses are compared in percentage points instead.
-POINTS = "% accuracy"
+# Accuracies, and differences between accuracies, are compared in percentage points instead.
+ACCURACY, POINTS = "% accuracy", "points"
 TOLERANCE_POINTS = 1.0
+
+# Units of a latency, by how many of them a second has.
+PER_SECOND = {"s": 1.0, "ms": 1e3}
 
 _KIND_NAMES: dict[Kind, str] = {
     "ratio": "ratios",
     "min": "minima",
     "max": "maxima",
     "value": "values",
-    "bound": "bounds",
+    "bound": "one-sided bounds",
     "ordering": "orderings",
 }
 
@@ -122,10 +132,12 @@ class Claim:
             (every pair keeps to `theirs`), `ordering` (fast before slow in every scenario),
             `value` (one latency, or one number of a network).
         theirs: the published number; None for orderings.
-        unit: of `theirs`: `x` for ratios, `ms` or `s` for latencies, `points` for accuracies.
-        bound: for bounds, the side of `theirs` on which every number lies, `theirs` itself
-            included (`at_least`, `at_most`) or not (`more_than`, `less_than`).
-        printed: how the paper prints it, where `theirs` is converted.
+        unit: of `theirs`: `x` for ratios, `ms` or `s` for latencies, `% accuracy` for accuracies,
+            `points` for differences between accuracies.
+        bound: the side of `theirs` on which the number lies, `theirs` itself included
+            (`at_least`, `at_most`) or not (`more_than`, `less_than`). With kind `bound` every
+            number must lie there; with `min`, `max`, `ratio` and `value` the claim's one number.
+        printed: how the paper prints it, where `theirs` is converted or our reading of words.
         as_printed: False for a narrower reading of a statement that is also scored as printed.
         matrix: matrix file (`benchmarks/matrices`) whose rows decide it.
         where, excluded, slow, fast: the cells that decide it.
@@ -165,12 +177,15 @@ class Claim:
     def _problems(self) -> list[str]:
         """What is wrong with the claim as a whole, beyond its fields' types."""
         found = []
-        pairs = self.kind in ("ratio", "min", "max", "ordering")
+        # An extreme may be that of latencies, which compares nothing.
+        extreme = self.kind in ("min", "max") and self.unit not in PER_SECOND
+        pairs = extreme or self.kind in ("ratio", "ordering")
         if (self.theirs is None) != (self.kind == "ordering"):
             found.append("'theirs' is for every kind but ordering, and always there")
-        if (self.kind == "bound") != bool(self.bound):
-            sides = " or ".join(get_args(Bound))
-            found.append(f"'bound' ({sides}) goes with kind bound, and only there")
+        if self.kind == "bound" and not self.bound:
+            found.append(f"a bound needs its side, 'bound': {' or '.join(get_args(Bound))}")
+        if self.kind == "ordering" and self.bound:
+            found.append("'bound' is a side of a number, and an ordering has none")
         if (self.reachable or bool(self.missing)) == bool(self.needs):
             found.append("give either the cells (where, or network), or needs, or missing")
         if self.where is not None and self.network is not None:
@@ -206,11 +221,16 @@ class Claim:
         return self.id.rpartition(".")[0]
 
     @property
+    def in_points(self) -> bool:
+        """Whether deviations are differences in percentage points."""
+        return self.unit in (ACCURACY, POINTS)
+
+    @property
     def tolerance(self) -> float:
         """Largest deviation that counts as reproduced: relative, or points for accuracies."""
-        if self.unit == POINTS and self.kind != "bound":
-            return TOLERANCE_POINTS
-        return TOLERANCE[self.kind]
+        if self.bound:
+            return TOLERANCE["bound"]
+        return TOLERANCE_POINTS if self.in_points else TOLERANCE[self.kind]
 
 
 @dataclass(frozen=True)

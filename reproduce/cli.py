@@ -45,12 +45,13 @@ def _figures() -> Iterable[str]:
     show_default=True,
     help="Worker processes; 0 for one per core.",
 )
-@click.option("--quiet", is_flag=True, help="Show no progress and print no scorecard.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors and DIR.")
 def reproduce(name: str, out: Path | None, store: Path | None, jobs: int, quiet: bool) -> int:
     """Reproduce FIGURE: compute its cells, draw it, hold the paper's claims against it.
 
     Writes into DIR the figure (SVG, PDF, PNG), the data behind it (CSV), the rows
-    (results.sqlite), and the scorecard (JSON, Markdown). `coinfer list figures` names the figures.
+    (results.sqlite), and the scorecard (JSON, Markdown). Files of these names that this command did
+    not write are not replaced. `coinfer list figures` names the figures.
 
     \b
     coinfer reproduce fig6
@@ -60,43 +61,52 @@ def reproduce(name: str, out: Path | None, store: Path | None, jobs: int, quiet:
     2 bad input, 130 interrupted; what was committed is kept.
     """
     from benchmarks.progress import Silent, default_progress
+    from coinfer.errors import printable
     from reproduce import collect, present
     from reproduce.facts import Facts
     from reproduce.figures import figure
+    from reproduce.files import staged
     from reproduce.findings import answer_all
     from reproduce.networks import networks
     from reproduce.scorecard import judge_all
 
     found = figure(name)
     folder = out or Path("out") / found.name
-    folder.mkdir(parents=True, exist_ok=True)
     store_path = store or folder / "results.sqlite"
     for model, graph in collect.traced(found.matrix).items():
-        click.echo(f"traced {model}: {len(graph)} layers, {len(graph.cuts)} legal cuts", err=True)
+        if not quiet:
+            traced = f"traced {model}: {len(graph)} layers, {len(graph.cuts)} legal cuts"
+            click.echo(traced, err=True)
+    if store is None:
+        folder.mkdir(parents=True, exist_ok=True)
     summary, rows = collect.compute(
         found.matrix, store_path, jobs=jobs, progress=Silent() if quiet else default_progress()
     )
     claims, findings = found.claims(), found.findings()
     facts = Facts.of(rows, networks(collect.networks_needed(claims, findings)))
-    files = [store_path, *found.write(facts, folder)]
     judged, answers = judge_all(claims, facts), answer_all(findings, facts)
-    files += _write_scorecard(folder, judged, answers, found.title)
-    for line in summary.lines():
-        click.echo(line, err=True)
-    if not quiet:
+    with staged(folder, "scorecard.md", present.MARK, "`coinfer reproduce`") as here:
+        made = [
+            *found.write(facts, here),
+            _written(here / "scorecard.json", _json(present.as_data(judged, answers)) + "\n"),
+            _written(here / "scorecard.md", present.as_markdown(judged, answers, found.title)),
+        ]
+    if summary.exit_code or not quiet:
+        for line in summary.lines():
+            click.echo(printable(line), err=True)
+    if quiet:
+        click.echo(printable(str(folder)))
+    else:
         click.echo(f"{found.title}\n")
         click.echo(present.as_text(judged, answers, _width()))
-        click.echo("Written:\n" + "\n".join(f"  {path}" for path in files))
+        files = [store_path, *(folder / path.name for path in made)]
+        click.echo("Written:\n" + "\n".join(f"  {printable(str(path))}" for path in files))
     return summary.exit_code
 
 
-def _write_scorecard(folder: Path, judged: Any, answers: Any, title: str) -> list[Path]:
-    from reproduce import present
-
-    data, text = folder / "scorecard.json", folder / "scorecard.md"
-    data.write_text(_json(present.as_data(judged, answers)) + "\n", encoding="utf-8")
-    text.write_text(present.as_markdown(judged, answers, title), encoding="utf-8")
-    return [data, text]
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 @click.command("scorecard")
@@ -130,7 +140,8 @@ def scorecard(
     and was fixed before measuring.
 
     Without --store the rows are computed now, which takes seconds and is never out of date. With
-    --store a claim whose rows are not in it is pending.
+    --store a claim whose rows are not in it is pending, and so is one whose rows other code
+    computed: only rows that `coinfer run` would find again decide anything.
 
     \b
     coinfer scorecard --figure fig6

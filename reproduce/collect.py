@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,12 @@ from reproduce.facts import Facts
 from reproduce.networks import networks
 
 if TYPE_CHECKING:
+    from benchmarks.catalog import Catalog
+    from benchmarks.cells import Cell
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
+    from benchmarks.store import Run
+    from reproduce.freshness import Checked
 
 
 def traced(matrix: str) -> dict[str, LayerGraph]:
@@ -52,26 +56,33 @@ def compute(
         return summary, list(store.rows(key=keys))
 
 
-def stored_rows(path: Path) -> list[Row]:
-    """Return the rows of a store; of a cell that older code answered too, the newest row.
+def stored(
+    path: Path, catalog: Catalog | None = None, only: Collection[Cell] | None = None
+) -> tuple[list[Checked], list[Run]]:
+    """Return the rows of a store, held against the code here, and its runs.
+
+    Args:
+        path: of the store.
+        catalog: method files and presets beyond the built-in ones that the rows may name.
+        only: cells whose rows are wanted; None for all.
 
     Raises:
         CoinferError: when the store cannot be read.
     """
+    from benchmarks.catalog import Catalog
     from benchmarks.store import Store
+    from benchmarks.store_rows import row_of
+    from reproduce.freshness import check
 
-    with Store.open(path, create=False, readonly=True) as store:
-        return newest(store.rows())
-
-
-def newest(rows: Iterable[Row]) -> list[Row]:
-    """Return one row per cell, the one that was finished last."""
-    latest: dict[object, Row] = {}
-    for row in rows:
-        known = latest.get(row.cell)
-        if known is None or row.finished_at >= known.finished_at:
-            latest[row.cell] = row
-    return list(latest.values())
+    with Store.open(path, create=False, readonly=True) as store, store.snapshot():
+        runs = store.runs()
+        rows = [
+            (row, str(record.run[0]) if record.run else "")
+            for record in store.records()
+            for row in [row_of(record)]
+            if only is None or row.cell in only
+        ]
+    return check(rows, catalog or Catalog()), runs
 
 
 def networks_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> list[str]:
@@ -102,6 +113,34 @@ def facts_by_computing(claims: Sequence[Claim], findings: Sequence[Finding]) -> 
     return Facts.of(rows, networks(networks_needed(claims, findings)))
 
 
+def cells_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> set[Cell]:
+    """Cells of the matrices that the claims and findings read."""
+    from benchmarks.catalog import Catalog
+    from benchmarks.matrix import expand, load
+
+    return {
+        cell
+        for matrix in matrices_needed(claims, findings)
+        for cell in expand(load(matrix), Catalog())
+    }
+
+
 def facts_of_store(path: Path, claims: Sequence[Claim], findings: Sequence[Finding]) -> Facts:
-    """Take the rows from a store."""
-    return Facts.of(stored_rows(path), networks(networks_needed(claims, findings)))
+    """Take the facts from a store."""
+    found, _ = stored(path, only=cells_needed(claims, findings))
+    return facts_of(found, claims, findings)
+
+
+def facts_of(
+    found: Iterable[Checked], claims: Sequence[Claim], findings: Sequence[Finding]
+) -> Facts:
+    """Take from rows of a store those that answer the claims' own matrices, if they are current."""
+    from reproduce.freshness import one_per_cell
+
+    needed = cells_needed(claims, findings)
+    wanted = one_per_cell(one for one in found if one.row.cell in needed)
+    return Facts.of(
+        [one.row for one in wanted if one.state == "current"],
+        networks(networks_needed(claims, findings)),
+        [(one.row.cell, one.cause) for one in wanted if one.state != "current"],
+    )

@@ -72,7 +72,7 @@ def grouped_bars(
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    figure = Figure(figsize=(TWO_COLUMNS_IN, 2.85))
+    figure = Figure(figsize=(TWO_COLUMNS_IN, 3.05))
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     values = [
         height
@@ -85,15 +85,15 @@ def grouped_bars(
     for axis, panel in zip(axes, panels, strict=True):
         _panel(axis, panel, series, logarithmic)
         axis.set_xlabel(xlabel)
-    axes[0].set_ylabel(ylabel)
+    axes[0].set_ylabel(f"{ylabel}, log scale" if logarithmic else ylabel)
     if values:
         _scale(axes[0], min(values), max(values), logarithmic)
     else:
         axes[0].set_yticks([])
     keys = [Patch(label=style.label, **_fill(style)) for style in series]
     figure.legend(handles=keys, loc="upper center", ncols=len(series), handlelength=2.2)
-    figure.text(0.01, 0.012, footnote, fontsize=5.8, color="#404040", va="bottom", linespacing=1.4)
-    figure.subplots_adjust(left=0.075, right=0.995, top=0.83, bottom=0.245, wspace=0.06)
+    figure.text(0.01, 0.011, footnote, fontsize=5.8, color="#404040", va="bottom", linespacing=1.4)
+    figure.subplots_adjust(left=0.075, right=0.995, top=0.84, bottom=0.285, wspace=0.06)
     return figure
 
 

@@ -12,8 +12,13 @@ from reproduce.claims import Excluded, Where
 from reproduce.networks import Network
 
 
-class HasCellAndResult(Protocol):
+class Answered(Protocol):
     """A row, as far as claims and figures need one."""
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that determines the answer."""
+        ...
 
     @property
     def cell(self) -> Cell:
@@ -43,11 +48,18 @@ class Gap:
 
     Attributes:
         reason: one line.
-        absent: whether there is no row at all, so that computing the cell would help.
+        helps: what a run would do about it (`computes it`), '' where it would not help.
     """
 
     reason: str
-    absent: bool = False
+    helps: str = ""
+
+    def told(self, *matrices: str) -> str:
+        """The reason, with the command that removes it; `matrices` are those of the cells."""
+        if not self.helps or not matrices:
+            return self.reason
+        commands = " and ".join(f"`coinfer run {matrix} --store FILE`" for matrix in matrices)
+        return f"{self.reason} ({commands} {self.helps})"
 
 
 @dataclass(frozen=True)
@@ -57,35 +69,47 @@ class Facts:
     Attributes:
         rows: the rows of each (case, method); more than one where seeds or floors differ.
         networks: traced networks by model name.
+        outdated: why the rows of a (case, method) are none that the code here would compute.
     """
 
-    rows: Mapping[tuple[Case, str], tuple[HasCellAndResult, ...]]
+    rows: Mapping[tuple[Case, str], tuple[Answered, ...]]
     networks: Mapping[str, Network] = field(default_factory=dict)
+    outdated: Mapping[tuple[Case, str], str] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, rows: Iterable[HasCellAndResult], networks: Mapping[str, Network] | None = None
+        cls,
+        rows: Iterable[Answered],
+        networks: Mapping[str, Network] | None = None,
+        outdated: Iterable[tuple[Cell, str]] = (),
     ) -> Facts:
-        """Index rows once, for many claims."""
-        index: dict[tuple[Case, str], list[HasCellAndResult]] = {}
+        """Index rows once, for many claims; `outdated` are cells whose rows must not count."""
+        index: dict[tuple[Case, str], list[Answered]] = {}
         for row in rows:
             index.setdefault((case_of(row.cell), row.cell.method), []).append(row)
-        return cls({key: tuple(found) for key, found in index.items()}, dict(networks or {}))
+        return cls(
+            {key: tuple(found) for key, found in index.items()},
+            dict(networks or {}),
+            {(case_of(cell), cell.method): cause for cell, cause in outdated},
+        )
 
-    def result(self, case: Case, method: str) -> Result | Gap:
-        """Return what a method achieved in a case, or why that is not known.
+    def row(self, case: Case, method: str) -> Answered | Gap:
+        """Return the row in which a method answers a case, or why there is none to go by.
 
         Rows that differ (other seeds, other floors) decide nothing: the store is ambiguous.
         """
         found = self.rows.get((case, method), ())
         name = f"{method} on {short(case.device)} over {short(case.link)}"
+        if not found and (case, method) in self.outdated:
+            cause = self.outdated[case, method]
+            return Gap(f"rows in the store were {cause}", "computes them again")
         if not found:
-            return Gap(f"no row for {name}", absent=True)
-        good = [row.result for row in found if row.result.status == "ok"]
+            return Gap(f"no row for {name}", "computes it")
+        good = [row for row in found if row.result.status == "ok"]
         if not good:
             bad = found[0].result
             return Gap(f"{name} {bad.status}: {bad.reason}")
-        if len({result.latency["total_s"] for result in good}) > 1:
+        if len({row.result.latency["total_s"] for row in good}) > 1:
             return Gap(f"the store holds {len(good)} different answers for {name}")
         return good[0]
 

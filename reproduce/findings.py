@@ -17,9 +17,9 @@ from coinfer.cost import scenario_latency, split_workload
 from coinfer.errors import UnknownNameError
 from coinfer.plan import Scenario, Task
 from reproduce.claims import TOLERANCE, Finding, NetworkMeasure, paper
-from reproduce.facts import Case, Facts, Gap
+from reproduce.facts import Answered, Case, Facts, Gap
 from reproduce.networks import Network, size_reduction
-from reproduce.scorecard import number_text
+from reproduce.scorecard import joined, latency_evidence, number_text
 
 Outcome = Literal["contradiction", "no contradiction", "pending"]
 
@@ -28,16 +28,17 @@ FLOAT32_BITS = 32
 
 @dataclass(frozen=True)
 class Number:
-    """One number of an answer, with its unit."""
+    """One number of an answer, with its unit and its evidence classes."""
 
     label: str
     value: float
     unit: str
+    evidence: str
 
     @property
     def text(self) -> str:
         """The number for people."""
-        return f"{self.label} {number_text(self.value, self.unit)}"
+        return f"{self.label} {number_text(self.value, self.unit)} ({self.evidence})"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Answer:
         contradicts: whether the paper disagrees with itself.
         text: the answer in one or two sentences.
         numbers: what it rests on.
-        evidence: evidence classes of these numbers.
+        evidence: evidence classes of what it rests on.
     """
 
     contradicts: bool
@@ -79,6 +80,10 @@ class Found:
 class _MissingError(Exception):
     """A number is not there; ends the computation of one finding."""
 
+    def __init__(self, gap: Gap) -> None:
+        super().__init__(gap.reason)
+        self.gap = gap
+
 
 def answer_all(findings: Iterable[Finding], facts: Facts) -> list[Found]:
     """Answer findings in order."""
@@ -98,7 +103,7 @@ def answer(finding: Finding, facts: Facts) -> Found:
     try:
         found = COMPUTED[finding.compute](facts)
     except _MissingError as missing:
-        return Found(finding, "pending", str(missing))
+        return Found(finding, "pending", missing.gap.told(*finding.matrix))
     outcome: Outcome = "contradiction" if found.contradicts else "no contradiction"
     return Found(finding, outcome, found.text, found.numbers, found.evidence)
 
@@ -106,7 +111,7 @@ def answer(finding: Finding, facts: Facts) -> Found:
 def slow_partition(facts: Facts) -> Answer:
     """Fig. 6(b): is Partition on the RPi 4B over 3G really faster than All_Local?"""
     case = _qho("raspberry-pi-4b", "3g")
-    gain = _ratio(facts, case, "all_local", "neurosurgeon")
+    gain, evidence = _ratio(facts, case, "all_local", "neurosurgeon")
     cut = _cut_of(_result(facts, case, "neurosurgeon"))
     if gain < 1.0:
         text = (
@@ -115,31 +120,35 @@ def slow_partition(facts: Facts) -> Answer:
         )
     else:
         text = f"Yes: All_Local takes {number_text(gain, '')} times as long."
-    return Answer(gain < 1.0, text, (Number("All_Local / Partition", gain, "x"),), "analytic")
+    number = Number("All_Local / Partition", gain, "x", evidence)
+    return Answer(gain < 1.0, text, (number,), evidence)
 
 
 def ends_left_out(facts: Facts) -> Answer:
     """Section VI-B.3 against Fig. 6: is Partition's cut the one of least delay?"""
     links = ("3g", "4g", "5g", "wifi")
     worse: list[Number] = []
+    compared: list[str] = []
     for device, end, method in (
         ("raspberry-pi-3b+", "All_Server", "all_server"),
         ("raspberry-pi-4b", "All_Local", "all_local"),
         ("jetson-tk1", "All_Local", "all_local"),
     ):
         for link in links:
-            gain = _ratio(facts, _qho(device, link), "neurosurgeon", method)
+            gain, evidence = _ratio(facts, _qho(device, link), "neurosurgeon", method)
+            compared.append(evidence)
             if gain > 1.0:
-                worse.append(Number(f"Partition / {end}, {device}, {link}:", gain, "x"))
+                worse.append(Number(f"Partition / {end}, {device}, {link}:", gain, "x", evidence))
     if not worse:
-        return Answer(False, "Partition is never slower than either end.", (), "analytic")
+        text = "Partition is never slower than either end."
+        return Answer(False, text, (), joined(compared))
     most = max(worse, key=lambda number: number.value)
     text = (
         f"No. All_Server is the cut at the input and All_Local the cut at the output; one of them "
         f"beats Partition in {len(worse)} of {3 * len(links)} cells, by up to "
         f"{number_text(most.value, 'x')}. The figure's Partition must keep a layer on each side."
     )
-    return Answer(True, text, tuple(worse), "analytic")
+    return Answer(True, text, tuple(worse), joined(compared))
 
 
 def input_width(facts: Facts) -> Answer:
@@ -150,8 +159,8 @@ def input_width(facts: Facts) -> Answer:
     byte = size_reduction(NetworkMeasure("", "alexnet", pool5, bits, 8), alexnet)
     case = _qho("raspberry-pi-3b+", "3g")
     server = _result(facts, case, "all_server").latency
-    partition_s = _result(facts, case, "neurosurgeon").latency["total_s"]
-    wide = server["total_s"] / partition_s
+    partition_s, _ = _total(facts, case, "neurosurgeon")
+    wide, evidence = _ratio(facts, case, "all_server", "neurosurgeon")
     narrow = (server["total_s"] - (1 - 8 / bits) * server["uplink_s"]) / partition_s
     published = _published("Q-i3.1"), _published("Q-f6a.2")
     contradicts = abs(byte - published[0]) < abs(same - published[0]) and abs(
@@ -164,12 +173,14 @@ def input_width(facts: Facts) -> Answer:
         else "One width of the input fits both statements."
     )
     numbers = (
-        Number("pool5 smaller than the input by, 8-bit input:", byte, "%"),
-        Number("32-bit input:", same, "%"),
-        Number("All_Server / Partition over 3G, 8-bit input:", narrow, "x"),
-        Number("32-bit input:", wide, "x"),
+        Number("pool5 smaller than the input by, 8-bit input:", byte, "%", "analytic"),
+        Number("pool5 smaller than the input by, 32-bit input:", same, "%", "analytic"),
+        Number("All_Server / Partition over 3G, 8-bit input:", narrow, "x", evidence),
+        Number("All_Server / Partition over 3G, 32-bit input:", wide, "x", evidence),
+        Number("published, pool5:", published[0], "%", "published"),
+        Number("published, All_Server / Partition over 3G:", published[1], "x", "published"),
     )
-    return Answer(contradicts, text, numbers, "analytic")
+    return Answer(contradicts, text, numbers, _evidence(numbers))
 
 
 def nothing_sent(facts: Facts) -> Answer:
@@ -182,8 +193,15 @@ def nothing_sent(facts: Facts) -> Answer:
     strong, weak = "jetson-tk1", "raspberry-pi-3b+"
     link = "rate[rate_bps=10000.0]"
     rate_bps = 1e4
-    server = {device: _total(facts, _qho(device, link), "all_server") for device in (strong, weak)}
-    local = {device: _total(facts, _qho(device, link), "all_local") for device in (strong, weak)}
+    found = {
+        (device, method): _total(facts, _qho(device, link), method)
+        for device in (strong, weak)
+        for method in ("all_server", "all_local")
+    }
+    server = {device: found[device, "all_server"][0] for device in (strong, weak)}
+    local = {device: found[device, "all_local"][0] for device in (strong, weak)}
+    ours = joined(evidence for _, evidence in found.values())
+    mixed = joined((ours, "published"))
     claimed_strong, claimed_weak = _published("Q-f7b.4"), _published("Q-f7a.4")
     sending = server[strong] / (FLOAT32_BITS / rate_bps)
     plan_s = server[strong] / claimed_strong
@@ -201,12 +219,12 @@ def nothing_sent(facts: Facts) -> Answer:
         else "Both can hold."
     )
     numbers = (
-        Number(f"largest gain on the {strong} if one element is sent:", sending, "x"),
-        Number("share of the network's FLOPs in the plan, at most:", 100 * share, "%"),
-        Number(f"gain of that plan on the {weak}, at least:", implied, "x"),
-        Number("published maximum there:", claimed_weak, "x"),
+        Number(f"largest gain on the {strong} if one element is sent:", sending, "x", ours),
+        Number("share of the network's FLOPs in the plan, at most:", 100 * share, "%", mixed),
+        Number(f"gain of that plan on the {weak}, at least:", implied, "x", mixed),
+        Number("published maximum there:", claimed_weak, "x", "published"),
     )
-    return Answer(contradicts, text, numbers, "analytic, published")
+    return Answer(contradicts, text, numbers, mixed)
 
 
 def table_iv_ranks(facts: Facts) -> Answer:
@@ -234,8 +252,9 @@ def table_iv_ranks(facts: Facts) -> Answer:
         else "Yes, all three rank alike."
     )
     numbers = tuple(
-        Number(f"{name}: rank by MSE {by_mse.index(i) + 1}, by adjusted R2", by_r2.index(i) + 1, "")
+        Number(f"{name}, rank by {title}:", order.index(i) + 1, "", "published")
         for i, name in enumerate(regressors)
+        for title, order in (("MSE", by_mse), ("adjusted R2", by_r2), ("AIC", by_aic))
     )
     return Answer(contradicts, text, numbers, "published")
 
@@ -243,15 +262,16 @@ def table_iv_ranks(facts: Facts) -> Answer:
 def neurosurgeon_on_vgg16(facts: Facts) -> Answer:
     """CPCDRL, Fig. 5(a): can Neurosurgeon take 314 ms on VGG16 under the paper's cost model?"""
     case = Case("vgg16", "cpcdrl-edge", "cpcdrl-cloud", "200-kbyte-s", "cpcdrl2024")
-    ms = {name: 1e3 * _total(facts, case, name) for name in ("all_local", "all_server")}
-    chosen = _result(facts, case, "neurosurgeon")
-    best, cut = 1e3 * chosen.latency["total_s"], _cut_of(chosen)
+    methods = ("neurosurgeon", "all_server", "all_local")
+    found = {name: _total(facts, case, name) for name in methods}
+    ms = {name: 1e3 * seconds for name, (seconds, _) in found.items()}
+    best, cut = ms["neurosurgeon"], _cut_of(_result(facts, case, "neurosurgeon"))
     place = "at the input, which it may send raw" if cut == "input" else f"after {cut}"
     inner = 1e3 * _best_interior_s(facts, case)
     published = _published("C-f5a.4")
     # Within the tolerance of a ratio is as good as equal.
     possible = any(
-        abs(value / published - 1.0) <= TOLERANCE["ratio"] for value in (best, inner, *ms.values())
+        abs(value / published - 1.0) <= TOLERANCE["ratio"] for value in (inner, *ms.values())
     )
     text = (
         f"No. By the paper's own model the best cut is {place}, and Neurosurgeon takes "
@@ -263,13 +283,13 @@ def neurosurgeon_on_vgg16(facts: Facts) -> Answer:
         else f"Yes: {number_text(best, 'ms')} with every cut, {number_text(inner, 'ms')} inside."
     )
     numbers = (
-        Number("Neurosurgeon, every cut:", best, "ms"),
-        Number("best interior cut:", inner, "ms"),
-        Number("All_Server:", ms["all_server"], "ms"),
-        Number("All_Local:", ms["all_local"], "ms"),
-        Number("published (116 ms / 0.37):", published, "ms"),
+        Number("Neurosurgeon, every cut:", best, "ms", found["neurosurgeon"][1]),
+        Number("best interior cut:", inner, "ms", "analytic"),
+        Number("All_Server:", ms["all_server"], "ms", found["all_server"][1]),
+        Number("All_Local:", ms["all_local"], "ms", found["all_local"][1]),
+        Number("published (116 ms / 0.37):", published, "ms", "published"),
     )
-    return Answer(not possible, text, numbers, "analytic")
+    return Answer(not possible, text, numbers, _evidence(numbers))
 
 
 COMPUTED: dict[str, Callable[[Facts], Answer]] = {
@@ -286,27 +306,40 @@ def _qho(device: str, link: str) -> Case:
     return Case("alexnet", device, "tesla-p100", link, "qho2024")
 
 
-def _result(facts: Facts, case: Case, method: str) -> Result:
-    found = facts.result(case, method)
+def _row(facts: Facts, case: Case, method: str) -> Answered:
+    found = facts.row(case, method)
     if isinstance(found, Gap):
-        raise _MissingError(found.reason + " (`coinfer scorecard` computes it)" * found.absent)
-    if not 0.0 < found.latency["total_s"] < math.inf:
-        raise _MissingError(f"{method} over {case.link} takes {found.latency['total_s']} s")
+        raise _MissingError(found)
+    total_s = found.result.latency["total_s"]
+    if not 0.0 < total_s < math.inf:
+        raise _MissingError(Gap(f"{method} over {case.link} takes {total_s} s"))
     return found
 
 
-def _total(facts: Facts, case: Case, method: str) -> float:
-    return _result(facts, case, method).latency["total_s"]
+def _result(facts: Facts, case: Case, method: str) -> Result:
+    return _row(facts, case, method).result
 
 
-def _ratio(facts: Facts, case: Case, slow: str, fast: str) -> float:
-    return _total(facts, case, slow) / _total(facts, case, fast)
+def _total(facts: Facts, case: Case, method: str) -> tuple[float, str]:
+    """A latency in seconds, and its evidence class."""
+    row = _row(facts, case, method)
+    return row.result.latency["total_s"], latency_evidence(row)
+
+
+def _ratio(facts: Facts, case: Case, slow: str, fast: str) -> tuple[float, str]:
+    """Slow / fast, and its evidence classes."""
+    (slow_s, above), (fast_s, below) = _total(facts, case, slow), _total(facts, case, fast)
+    return slow_s / fast_s, joined((above, below))
+
+
+def _evidence(numbers: Iterable[Number]) -> str:
+    return joined(number.evidence for number in numbers)
 
 
 def _network(facts: Facts, model: str) -> Network:
     network = facts.networks.get(model)
     if network is None:
-        raise _MissingError(f"the layer graph of '{model}' is not at hand")
+        raise _MissingError(Gap(f"the layer graph of '{model}' is not at hand"))
     return network
 
 

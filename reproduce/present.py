@@ -8,9 +8,20 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from coinfer.errors import printable
 from reproduce.claims import Excluded, tolerance_text
 from reproduce.findings import Found
 from reproduce.scorecard import LABELS, VERDICTS, Judged, used_name
+
+# What tells a scorecard of ours from another file of that name.
+MARK = "<!-- coinfer scorecard -->"
+
+LEGEND = (
+    "Theirs is published; evidence is that of ours. Ratios are slow / fast. Off by: ours / theirs "
+    "- 1, for accuracies the difference in points."
+)
+
+_LEAST_STATEMENT = 28  # columns; with fewer, a table is no longer legible
 
 _HEAD = ("claim", "what", "ours", "theirs", "off by", "verdict", "evidence")
 
@@ -19,7 +30,9 @@ def as_data(judged: Sequence[Judged], found: Sequence[Found]) -> dict[str, Any]:
     """The scorecard as JSON data: `claims`, `findings` and the number of each verdict.
 
     Numbers are in the claim's unit; `deviation` is ours / theirs - 1 (a difference in points for
-    accuracies). Infinite numbers are strings, as JSON has none.
+    accuracies; none where an inequality holds). Infinite numbers are strings, as JSON has none.
+    `theirs` is published at `place`; `evidence` is that of `ours`, and `rows` are the keys of the
+    rows behind a number.
     """
     return {
         "claims": [_claim_data(one) for one in judged],
@@ -54,7 +67,13 @@ def _claim_data(one: Judged) -> dict[str, Any]:
         "cause": one.cause,
         "evidence": one.evidence,
         "numbers": [
-            {"what": used_name(one, used), "value": _json_number(used.value)} for used in one.used
+            {
+                "what": used_name(one, used),
+                "value": _json_number(used.value),
+                "evidence": used.evidence,
+                "rows": list(used.rows),
+            }
+            for used in one.used
         ],
         "excluded": [{"cells": excluded_name(out), "reason": out.reason} for out in claim.excluded],
     }
@@ -71,7 +90,12 @@ def _finding_data(one: Found) -> dict[str, Any]:
         "outcome": one.outcome,
         "answer": one.text,
         "numbers": [
-            {"what": number.label, "value": _json_number(number.value), "unit": number.unit}
+            {
+                "what": number.label,
+                "value": _json_number(number.value),
+                "unit": number.unit,
+                "evidence": number.evidence,
+            }
             for number in one.numbers
         ],
         "evidence": one.evidence,
@@ -106,6 +130,7 @@ def as_text(judged: Sequence[Judged], found: Sequence[Found], width: int = 100) 
     decided = [one for one in judged if one.verdict != "pending"]
     if decided:
         blocks.append(_table(decided, width))
+        blocks.append(_wrapped(LEGEND, width, indent=""))
     for title, rest in (
         ("Why:", decided),
         ("Pending:", [one for one in judged if one.verdict == "pending"]),
@@ -118,7 +143,7 @@ def as_text(judged: Sequence[Judged], found: Sequence[Found], width: int = 100) 
     counts = verdict_counts(judged)
     told = [f"{number} {LABELS.get(name, name)}" for name, number in counts.items() if number]
     blocks.append(f"{len(judged)} claims: {', '.join(told)}." if judged else "No claims.")
-    return "\n\n".join(blocks) + "\n"
+    return "\n".join(map(printable, "\n\n".join(blocks).split("\n"))) + "\n"
 
 
 def _causes(judged: Sequence[Judged]) -> list[str]:
@@ -136,13 +161,18 @@ def _causes(judged: Sequence[Judged]) -> list[str]:
 
 
 def _answer(one: Found, width: int) -> str:
-    head = f"{one.finding.id} {one.outcome}: {one.finding.question}"
+    evidence = f" ({one.evidence})" if one.evidence else ""
+    head = f"{one.finding.id} {one.outcome}{evidence}: {one.finding.question}"
     return _wrapped(head, width) + "\n" + _wrapped(one.text, width, indent="      ")
 
 
 def _wrapped(text: str, width: int, indent: str = "  ") -> str:
     return textwrap.fill(
-        text, width, initial_indent=indent, subsequent_indent="      ", break_on_hyphens=False
+        text,
+        width,
+        initial_indent=indent,
+        subsequent_indent="      " if indent else "",
+        break_on_hyphens=False,
     )
 
 
@@ -150,13 +180,26 @@ def _table(judged: Sequence[Judged], width: int) -> str:
     rows = [_cells(one) for one in judged]
     widths = [max(len(row[i]) for row in [_HEAD, *rows]) for i in range(len(_HEAD))]
     # The statement takes what the other columns leave.
-    widths[1] = max(20, min(widths[1], width - (sum(widths) - widths[1]) - 2 * len(_HEAD) + 2))
+    left = width - (sum(widths) - widths[1]) - 2 * len(_HEAD) + 2
+    if left < _LEAST_STATEMENT:
+        return "\n".join(_narrow(one, width) for one in judged)
+    widths[1] = min(widths[1], left)
     lines = [_line(_HEAD, widths), _line(["-" * w for w in widths], widths)]
     for row in rows:
         first, *rest = textwrap.wrap(row[1], widths[1]) or [""]
         lines.append(_line([row[0], first, *row[2:]], widths))
         lines += [_line(["", part], widths) for part in rest]
     return "\n".join(lines)
+
+
+def _narrow(one: Judged, width: int) -> str:
+    """A claim where the terminal is too narrow for a table."""
+    ours = f"ours {one.ours_text} ({one.evidence})" if one.ours_text else ""
+    off = f"off by {one.deviation_text}" if one.deviation_text else ""
+    told = ", ".join(filter(None, (ours, f"theirs {one.theirs_text}", off)))
+    head = f"{one.claim.id} {one.verdict}: {told}"
+    statement = _wrapped(statement_text(one), width, indent="      ")
+    return _wrapped(head, width, indent="  ") + "\n" + statement
 
 
 def _cells(one: Judged) -> tuple[str, ...]:
@@ -187,7 +230,9 @@ def as_markdown(judged: Sequence[Judged], found: Sequence[Found], title: str) ->
     lines = [
         f"# {title}",
         "",
-        f"Ratios are slow / fast. Tolerance: {tolerance_text()}; fixed before measuring.",
+        MARK,
+        "",
+        f"{LEGEND} Tolerance: {tolerance_text()}; fixed before measuring.",
         "",
         "| id | claim | ours | theirs | off by | verdict | cause | evidence |",
         "|---|---|---|---|---|---|---|---|",
@@ -203,11 +248,13 @@ def as_markdown(judged: Sequence[Judged], found: Sequence[Found], title: str) ->
                 f"{_escaped(item.finding.says)}."
             )
             lines.append(
-                f"  {_escaped(item.finding.question)} **{item.outcome}**: {_escaped(item.text)}"
+                f"  {_escaped(item.finding.question)} **{item.outcome}**"
+                + (f" ({item.evidence})" if item.evidence else "")
+                + f": {_escaped(item.text)}"
             )
             lines += [f"  - {_escaped(number.text)}" for number in item.numbers]
     return "\n".join(lines) + "\n"
 
 
 def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return printable(text).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")

@@ -9,8 +9,8 @@ from typing import Literal
 
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.units import significant
-from reproduce.claims import POINTS, Bound, Claim
-from reproduce.facts import Case, Facts, Gap, cases, short
+from reproduce.claims import ACCURACY, PER_SECOND, POINTS, Bound, Claim
+from reproduce.facts import Answered, Case, Facts, Gap, cases, short
 from reproduce.networks import MEASURES
 
 Verdict = Literal["reproduced", "ordering holds", "deviates", "not reproducible", "pending"]
@@ -37,7 +37,8 @@ class Used:
         case: the scenario; None for a number about a network.
         slow, fast: the methods compared; `slow` is empty for a single latency.
         value: slow / fast, or the number, in the claim's unit.
-        evidence: its evidence class.
+        evidence: its evidence classes.
+        rows: keys of the rows it was computed from; none for a number about a network.
     """
 
     case: Case | None
@@ -45,6 +46,7 @@ class Used:
     fast: str
     value: float
     evidence: str
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class Judged:
         claim: what the paper says.
         verdict: one of VERDICTS.
         ours: our number in the claim's unit; None for orderings and undecided claims.
-        deviation: ours / theirs - 1; for accuracies the difference in points; None without ours.
+        deviation: ours / theirs - 1; for accuracies the difference in points; None without ours,
+            and for an inequality that holds.
         cause: what produced a deviation, what is missing, or what is needed; '' when nothing.
         evidence: evidence classes of the numbers used, '' when there are none.
         used: every number that went into it.
@@ -85,14 +88,16 @@ class Judged:
         if claim.theirs is None:
             return "ordering"
         sign = _SIGNS[claim.bound] + " " if claim.bound else ""
-        return sign + number_text(claim.theirs, claim.unit)
+        # A published number has the digits it was printed with; a converted ratio has ours.
+        text = number_text if claim.printed and claim.unit == "x" else _as_written
+        return sign + text(claim.theirs, claim.unit)
 
     @property
     def deviation_text(self) -> str:
         """The deviation, for people."""
-        if self.deviation is None or (self.claim.kind == "bound" and self.verdict == "reproduced"):
+        if self.deviation is None:
             return ""
-        if self.claim.unit == POINTS:
+        if self.claim.in_points:
             return f"{self.deviation:+.2f} points"
         return f"{100 * self.deviation:+.1f} %"
 
@@ -117,15 +122,16 @@ def judge(claim: Claim, facts: Facts) -> Judged:
     if isinstance(used, Gap):
         return Judged(claim, "pending", cause=used.reason)
     ours = _ours(claim, used)
-    evidence = ", ".join(sorted({word for u in used for word in u.evidence.split(", ")}))
+    evidence = joined(u.evidence for u in used)
+    deviation = _deviation(claim, ours)
     if _holds(claim, ours):
         verdict: Verdict = "ordering holds" if claim.kind == "ordering" else "reproduced"
-        cause = ""
+        cause, deviation = "", None if claim.bound else deviation
     else:
         verdict = "not reproducible" if claim.missing else "deviates"
         cause = "; ".join(filter(None, (_cause(claim, used, ours), claim.missing, claim.note)))
     shown = None if claim.kind == "ordering" else ours
-    return Judged(claim, verdict, shown, _deviation(claim, ours), cause, evidence, tuple(used))
+    return Judged(claim, verdict, shown, deviation, cause, evidence, tuple(used))
 
 
 def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
@@ -139,8 +145,7 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
             for slow in claim.slow or ("",):
                 used = _pair(claim, facts, case, slow, fast)
                 if isinstance(used, Gap):
-                    how = f" (`coinfer run {claim.matrix} --store FILE` computes it)"
-                    return Gap(used.reason + how * used.absent)
+                    return Gap(used.told(claim.matrix))
                 found.append(used)
     return found or Gap("every cell is excluded")
 
@@ -161,23 +166,31 @@ def _network_number(claim: Claim, facts: Facts) -> list[Used] | Gap:
 
 
 def _pair(claim: Claim, facts: Facts, case: Case, slow: str, fast: str) -> Used | Gap:
-    bottom = facts.result(case, fast)
+    bottom = facts.row(case, fast)
     if isinstance(bottom, Gap):
         return bottom
-    seconds, evidence = bottom.latency["total_s"], {bottom.evidence.get("latency", "unknown")}
-    value = seconds * _PER_SECOND.get(claim.unit, 1.0)
+    rows = [bottom]
+    value = bottom.result.latency["total_s"] * PER_SECOND.get(claim.unit, 1.0)
     if slow:
-        top = facts.result(case, slow)
+        top = facts.row(case, slow)
         if isinstance(top, Gap):
             return top
-        evidence.add(top.evidence.get("latency", "unknown"))
-        value = ratio(top.latency["total_s"], seconds)
+        rows.insert(0, top)
+        value = ratio(top.result.latency["total_s"], bottom.result.latency["total_s"])
     if math.isnan(value):
         return Gap(f"{slow} / {fast} on {short(case.device)} over {short(case.link)} is no number")
-    return Used(case, slow, fast, value, ", ".join(sorted(evidence)))
+    evidence = joined(latency_evidence(row) for row in rows)
+    return Used(case, slow, fast, value, evidence, tuple(row.key for row in rows))
 
 
-_PER_SECOND = {"s": 1.0, "ms": 1e3}
+def latency_evidence(row: Answered) -> str:
+    """Evidence class of a row's latency."""
+    return row.result.evidence.get("latency", "unknown")
+
+
+def joined(evidence: Iterable[str]) -> str:
+    """The evidence classes of several numbers, each named once, side by side and never mixed."""
+    return ", ".join(sorted({word for text in evidence for word in text.split(", ") if word}))
 
 
 def ratio(slow_s: float, fast_s: float) -> float:
@@ -194,14 +207,14 @@ def _ours(claim: Claim, used: list[Used]) -> float:
 
 def _decides(claim: Claim) -> Callable[..., Used]:
     """`max` or `min`: which extreme decides. A bound and an ordering hang on their worst case."""
-    largest = claim.kind == "max" or claim.bound in ("at_most", "less_than")
-    return max if largest else min
+    worst_is_largest = claim.kind == "bound" and claim.bound in ("at_most", "less_than")
+    return max if claim.kind == "max" or worst_is_largest else min
 
 
 def _deviation(claim: Claim, ours: float) -> float | None:
     if claim.theirs is None:
         return None
-    if claim.unit == POINTS or claim.theirs == 0.0:
+    if claim.in_points or claim.theirs == 0.0:
         return ours - claim.theirs
     return ours / claim.theirs - 1.0
 
@@ -251,7 +264,7 @@ def _cause(claim: Claim, used: list[Used], ours: float) -> str:
 
 
 def _without(claim: Claim, used: list[Used]) -> str:
-    """Which single link, device or method, left out, would bring the claim within tolerance."""
+    """Which single link, device or method, left out, would make the claim hold."""
     axes: tuple[tuple[str, Callable[[Used], str]], ...] = (
         ("link", lambda u: u.case.link if u.case else ""),
         ("device", lambda u: u.case.device if u.case else ""),
@@ -262,7 +275,8 @@ def _without(claim: Claim, used: list[Used]) -> str:
             rest = [u for u in used if name(u) != value]
             if rest and _holds(claim, _ours(claim, rest)):
                 held = number_text(_ours(claim, rest), claim.unit)
-                return f"; without {axis} {short(value)} it is {held}, within the tolerance"
+                how = "which keeps to the bound" if claim.bound else "within the tolerance"
+                return f"; without {axis} {short(value)} it is {held}, {how}"
     return ""
 
 
@@ -286,7 +300,7 @@ def used_name(judged: Judged, used: Used) -> str:
 
 def number_text(value: float, unit: str) -> str:
     """A number with its unit, to three significant digits (more for large integers)."""
-    if unit == POINTS:
+    if unit in (ACCURACY, POINTS):
         text = f"{value:.2f}"
     elif math.isinf(value) or math.isnan(value):
         text = str(value)
@@ -297,4 +311,13 @@ def number_text(value: float, unit: str) -> str:
         text = f"{float(f'{value:.3g}'):,.0f}"
     else:
         text = f"{value:.3g}"
+    return _with_unit(text, unit)
+
+
+def _as_written(value: float, unit: str) -> str:
+    """A published number with its unit, with the digits of the claims file."""
+    return _with_unit(f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:g}", unit)
+
+
+def _with_unit(text: str, unit: str) -> str:
     return text + ("x" if unit == "x" else f" {unit}" if unit else "")

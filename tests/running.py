@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.catalog import Catalog
+from benchmarks.engines import Done
 from benchmarks.matrix import Matrix
 from benchmarks.rows import Row
 from benchmarks.runner import Summary, run
@@ -27,6 +28,7 @@ from benchmarks.store import Store
 METHOD = '''
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
 import signal
@@ -52,7 +54,7 @@ def once(name):
 
 @dataclass(frozen=True)
 class Odd(Method):
-    """Everything on the device; at one uplink rate it does `what`."""
+    """Everything on the device; at one uplink rate it does `what`, and in its build `in_build`."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="odd", title="Odd", idea="Misbehave.", reference="none", cuts=frozenset({"output"})
@@ -61,68 +63,79 @@ class Odd(Method):
     what: str = "nothing"
     at_bps: float = 0.0
     sleep_s: float = 0.0
+    in_build: str = "nothing"
 
     def supports(self, task, scenario=None):
         if scenario is not None and self.what == "skip" and scenario.rate_bps == self.at_bps:
             return Skip("it is too odd")
         return None
 
+    def build(self, task, context):
+        with (HERE / "built").open("a") as log:
+            log.write(f"{os.getpid()}\\n")
+        self.misbehave(self.in_build)
+        return Library({"labels": [1, 2, 3]})
+
     def select(self, library, scenario, context):
         with (HERE / "log").open("a") as log:
             log.write(f"{os.getpid()} {scenario.rate_bps!r} {self.card.name} {time.time()!r}\\n")
         time.sleep(self.sleep_s)
         if scenario.rate_bps == self.at_bps:
-            self.misbehave()
+            self.misbehave(self.what)
         cut = context.cuts[-1]
         return Selection(Plan(context.task.model, CutRef(cut.index, cut.after)), evaluations=1)
 
-    def misbehave(self):
-        if self.what == "raise":
+    def misbehave(self, what):
+        if what == "raise":
             raise ArithmeticError("it is too odd")
-        if self.what == "raise until fixed" and not (HERE / "fixed").exists():
+        if what == "raise until fixed" and not (HERE / "fixed").exists():
             raise ArithmeticError("it is not fixed")
-        if self.what == "kill" or (self.what == "kill once" and once("killed")):
+        if what == "interrupt":
+            raise KeyboardInterrupt
+        if what == "kill" or (what == "kill once" and once("killed")):
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.what == "sleep":
+        if what == "exit":
+            os._exit(3)
+        if what == "crash":
+            ctypes.string_at(0)
+        if what == "print":
+            print("printed by Python")
+            os.system("echo printed by a child")
+        if what == "wait":  # until a cell is evaluated
+            while not (HERE / "log").exists():
+                time.sleep(0.01)
+        if what == "sleep":
             time.sleep(1000)
-        if self.what == "nap":
+        if what == "nap":
             time.sleep(2)
-        if self.what == "spin":
+        if what == "spin":
             while True:
                 try:
                     sum(range(1000))
                 except Exception:
                     pass
-        if self.what == "swallow":
+        if what == "swallow":
             while True:
                 try:
                     sum(range(1000))
                 except BaseException:
                     pass
-        if self.what == "stuck":  # native code that looks at no signal and never lets go
+        if what == "stuck":  # native code that looks at no signal and never lets go
             sum(itertools.repeat(0, 10**15))
 
 
 @dataclass(frozen=True)
 class OddTrained(Odd):
-    """The same, with a library that is built as those of trained methods are."""
+    """The same, with a library as those of trained methods are."""
 
     card: ClassVar[MethodCard] = MethodCard(
         name="odd_trained", title="Odd", idea="Misbehave.", reference="none",
         cuts=frozenset({"output"}), accuracy_signal="measured", phases=("label",),
     )
 
-    in_build: str = "nothing"
-
     def build(self, task, context):
-        with (HERE / "built").open("a") as log:
-            log.write(f"{os.getpid()}\\n")
-        if self.in_build == "kill" or (self.in_build == "kill once" and once("killed")):
-            os.kill(os.getpid(), signal.SIGKILL)
-        if self.in_build == "raise":
-            raise ArithmeticError("it cannot be built")
         context.ledger.spend("label", evaluations=3)
-        return Library({"labels": [1, 2, 3]})
+        return super().build(task, context)
 '''
 
 
@@ -198,6 +211,11 @@ class Bench:
         found = [line.split() for line in lines]
         return [(int(pid), float(rate), name, float(when)) for pid, rate, name, when in found]
 
+    def built(self) -> list[int]:
+        """The process of every build so far."""
+        path = self.folder / "built"
+        return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
     def asked(self) -> Counter[float]:
         """How often each rate was evaluated so far."""
         return Counter(rate for _, rate, _, _ in self.log())
@@ -228,6 +246,34 @@ class Bench:
         """Wait for a command; return its exit code and stderr."""
         _, errors = process.communicate(timeout=timeout_s)
         return process.returncode, errors
+
+
+class InProcess:
+    """An engine that runs jobs in this process, when they are waited for."""
+
+    own_process = False
+
+    def __init__(self) -> None:
+        self._jobs: list[tuple[int, Callable[..., Any], tuple[Any, ...]]] = []
+
+    def slots(self) -> int:
+        return 1
+
+    def share(self, value: Any) -> Any:
+        return value
+
+    def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
+        self._jobs.append((job, function, arguments))
+
+    def wait(self, timeout_s: float) -> Iterable[Done]:
+        job, function, arguments = self._jobs.pop(0)
+        try:
+            return [Done(job, function(*arguments))]
+        except Exception as error:
+            return [Done(job, error=error)]
+
+    def close(self) -> None:
+        self._jobs.clear()
 
 
 def _as_from_a_terminal() -> None:

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import click
 import pytest
 
-from coinfer.cli import cli, run
+from coinfer.cli import RoomGroup, cli, run
+from coinfer.plugins import COMMAND_GROUP
 
 QUESTION = (
     "plan --model alexnet --method neurosurgeon --device raspberry-pi-3b+ --server tesla-p100 "
@@ -111,6 +113,20 @@ def test_plan_answers_in_json_with_every_promised_field(
     assert time["device_s"] == pytest.approx(device / 0.2e9)
     assert time["uplink_s"] == pytest.approx(64 * 27 * 27 * 32 / 1.19e6)
     assert answer["total_flops"] == answer["device_flops"] + answer["server_flops"]
+    assert answer["work_unit"] == "FLOPs"
+    # Sent is the feature; both sizes of the input are told all the same (CIFAR-10, resized).
+    assert answer["sent"] == "feature"
+    assert answer["source"] == {
+        "shape": [3, 32, 32],
+        "bits_per_element": 8,
+        "raw_bits": 3 * 32 * 32 * 8,
+        "png_bits": pytest.approx(18084.7488),
+        "assumption": "",
+    }
+    assert answer["network_input"] == {
+        "shape": [3, 224, 224],
+        "float32_bits": 3 * 224 * 224 * 32,
+    }
     assert answer["accuracy"] == 0.8742
     assert answer["evidence"] == {
         "latency": "analytic",
@@ -125,6 +141,152 @@ def test_plan_says_the_same_in_words(capsys: pytest.CaptureFixture[str]) -> None
     assert "after features.2 (3 layers on the device)" in text
     assert "[analytic]" in text
     assert "87.42 %  [published]" in text
+    assert "1,492,992 bits: a feature as float32  [analytic]" in text
+    assert "source 3x32x32, 24,576 bits raw, 18,085 as PNG; network input 3x224x224" in text
+
+
+@pytest.mark.parametrize(("convention", "unit"), [("qho2024", "FLOPs"), ("cpcdrl2024", "MACs")])
+def test_work_is_told_in_the_unit_of_the_convention(
+    convention: str, unit: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = QUESTION.replace("qho2024", convention).replace("neurosurgeon", "all_local")
+    answer = json.loads(out(capsys, command + " --json"))
+    assert answer["work_unit"] == unit
+    assert f"device {answer['device_flops']:,}, server 0 {unit}\n" in out(capsys, command)
+
+
+@pytest.mark.parametrize(
+    ("change", "sent", "uplink", "assumed"),
+    [
+        (
+            "",
+            "source",
+            "24,576 bits: the source as raw8",
+            "the 3x32x32 source is charged; the server",
+        ),
+        (
+            "--convention qho2024",
+            "input",
+            "4,816,896 bits: the network's input as float32",
+            "the network's 3x224x224 input is charged, not the 3x32x32 source (24,576 bits raw)",
+        ),
+        (
+            "--model torchvision:resnet18",
+            "source",
+            "1,204,224 bits: the source as raw8",
+            "what feeds this network is not known; its source is taken to be the network's own",
+        ),
+    ],
+)
+def test_which_input_is_charged_is_said(
+    change: str, sent: str, uplink: str, assumed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = f"{NUMBERS} --rate-bps 1e6 {change}"
+    answer = json.loads(out(capsys, command + " --json"))
+    assert answer["sent"] == sent
+    assert [text[: len(assumed)] for text in answer["assumptions"]] == [assumed]
+    text = out(capsys, command)
+    assert f"  uplink   {uplink}  [analytic]\n" in text
+    assert f"  assumed  {assumed}" in text
+
+
+def test_numbers_of_ones_own_read_as_they_were_given(capsys: pytest.CaptureFixture[str]) -> None:
+    text = out(capsys, NUMBERS + " --rate-bps 1250000 --round-trip-s 0.05")
+    hardware = "custom[flops_per_s=1e9] + custom[flops_per_s=1e13]"
+    where = "rate[rate_bps=1.25e6,round_trip_s=0.05]"
+    assert text.startswith(f"all_server: alexnet on {hardware} over {where} (harmonised)\n")
+    exact = out(capsys, NUMBERS.replace("1e9", "123456789.25") + " --rate-bps inf")
+    assert "custom[flops_per_s=123456789.25]" in exact
+    assert "over rate[rate_bps=inf] " in exact
+
+
+def test_an_infinitely_fast_device_takes_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    text = out(
+        capsys, NUMBERS.replace("1e9", "inf").replace("server ", "local ", 1) + " --rate-bps 1"
+    )
+    assert "  latency  0 s  [analytic]\n" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "note"),
+    [
+        ("--snr-db 10", "link '3g' has its rate; --snr-db changes nothing"),
+        ("--seed 3", "method 'neurosurgeon' draws nothing; --seed changes nothing"),
+    ],
+)
+def test_an_option_without_effect_is_said_on_stderr(
+    option: str, note: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = out(capsys, QUESTION)
+    assert run(f"{QUESTION} {option}".split()) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (plain, f"coinfer: note: {note}\n")
+
+
+PRUNES = """
+import os
+from dataclasses import dataclass
+from coinfer.method import Method, MethodCard
+from coinfer.plan import CutRef, Plan, Selection
+print("printed at import")
+@dataclass(frozen=True)
+class Halves(Method):
+    card = MethodCard(name="halves", title="H", idea="i", reference="r", prunes="whole")
+    predicts: bool = False
+    def select(self, library, scenario, context):
+        print("printed by Python")
+        os.system("echo printed by a child")
+        os.write(1, b"printed to the descriptor\\n")
+        space, cut = context.task.prune_space, context.cuts[1]
+        keep = space.keep_pairs(space.kept_from_sparsity(0.5)) if space else ()
+        return Selection(Plan(context.task.model, CutRef(cut.index, cut.after), keep=keep),
+                         predicted_accuracy=0.75 if self.predicts else None, evaluations=1)
+"""
+
+
+@pytest.fixture
+def prunes(tmp_path: Path) -> str:
+    path = tmp_path / "prunes.py"
+    path.write_text(PRUNES)
+    return QUESTION.replace("alexnet", "alexnet-cifar").replace("neurosurgeon", "halves") + (
+        f" --method-file {path}"
+    )
+
+
+def test_a_pruned_plan_never_shows_its_parents_accuracy(
+    prunes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = "  accuracy not measured: the plan changes the network or what crosses"
+    assert told + "\n" in out(capsys, prunes)
+    text = out(capsys, prunes.replace("halves", "halves[predicts=true]", 1))
+    assert told + "; the method predicts 75.00 %\n" in text
+    answer = json.loads(out(capsys, prunes + " --json"))
+    assert (answer["accuracy"], answer["accuracy_loss"]) == (None, None)
+    assert not {"accuracy", "accuracy_loss"} & set(answer["evidence"])
+
+
+def test_an_unpruned_network_without_a_published_accuracy_says_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = out(capsys, QUESTION.replace("alexnet", "alexnet-cifar"))
+    assert "  accuracy that of the unpruned network, which is not known here\n" in text
+
+
+def test_nothing_but_the_answer_lands_on_stdout(prunes: str) -> None:
+    path = Path(prunes.split()[-1])
+    path.write_text(PRUNES.replace('prunes="whole"', ""))  # else it needs torch, which takes long
+    code = "from coinfer.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *prunes.split(), "--json"], capture_output=True, text=True
+    )
+    assert json.loads(done.stdout)["status"] == "ok"
+    printed = {line for line in done.stderr.splitlines() if line.startswith("printed")}
+    assert printed == {
+        "printed at import",
+        "printed by Python",
+        "printed by a child",
+        "printed to the descriptor",
+    }
 
 
 def test_numbers_given_by_flag_replace_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,21 +349,105 @@ def test_notes_on_a_preset_are_told_apart_from_our_assumptions(
         (QUESTION.replace("--link 3g", "--link nonsense --rate-bps 1e6"), "unknown link"),
         (NUMBERS + " --rate-bps -1", "rate_bps is -1.0; allowed"),
         (NUMBERS + " --rate-bps nan", "rate_bps is nan; allowed"),
-        (NUMBERS + " --bandwidth-hz 1e6", "needs an SNR"),
+        (NUMBERS + " --bandwidth-hz 1e6", "needs an SNR; give --snr-db"),
+        (NUMBERS + " --bandwidth-hz 1e6 --snr-db inf", "snr_db is inf; allowed is a finite number"),
+        (QUESTION + " --snr-db nan", "snr_db is nan; allowed is a finite number of dB"),
+        (QUESTION + " --snr-db inf", "snr_db is inf; allowed is a finite number of dB"),
+        (QUESTION + " --seed -1", "'--seed': -1 is not in the range"),
+        (QUESTION + " --device-watts inf", "compute_watts is inf; allowed is a finite number >= 0"),
+        (QUESTION + " --radio-watts nan", "transmit_watts is nan; allowed is a finite number >= 0"),
+        (
+            "plan --model alexnet --method all_local --link 3g",
+            "no device: give --device or --device",
+        ),
+        (
+            "plan --model alexnet --method all_local --link 3g --device jetson-tk1",
+            "no server: give --server or --server-flops",
+        ),
+        (QUESTION.replace("raspberry-pi-3b+", "custom"), "give one as 'custom[flops_per_s=...]'"),
         (NUMBERS + " --bandwidth-hz 1e6 --rate-bps 1e6", "exclude each other"),
         (NUMBERS + " --rate-bps 1e6 --max-accuracy-loss 2", "max_accuracy_loss is 2.0; allowed"),
         (NUMBERS.replace("1e9", "0") + " --rate-bps 1e6", "flops_per_s is 0.0; allowed"),
         (NUMBERS + " --rate-bps fast", "not a valid float"),
         ("plann", "unknown command 'plann'; did you mean 'plan'"),
         ("list model", "unknown command 'model'; did you mean 'models'"),
+        ("trace nowhere.py:net --rules table2", "unknown FLOPs rule 'table2'; did you mean"),
+        ("trace", "no model: give a name"),
+        ("trace torchvision:alexnet[input=3x9x9]", "accepted: image_size, num_classes"),
+        ("list devices --presets nowhere.toml", "cannot read presets 'nowhere.toml'"),
         ("plan --modell alexnet", "--model"),
-        ("plan --model nowhere.py:net --method all_local --rate-bps 1", "nowhere.py"),
+        (NUMBERS.replace("alexnet", "nowhere.py:net") + " --rate-bps 1", "nowhere.py"),
     ],
 )
 def test_bad_input_gets_one_line_and_exit_2(
     command: str, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert words in complaint(capsys, command)
+
+
+@pytest.mark.parametrize("command", [[], ["list"], ["data"]])
+def test_a_group_without_a_command_prints_its_help(
+    command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    helped = out(capsys, " ".join([*command, "--help"]))
+    assert run(command) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", helped)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("no_such_package_of_ours:x", "ModuleNotFoundError: No module named"),
+        ("json:dumps", "TypeError: a function is no click command"),
+    ],
+)
+def test_a_command_that_does_not_load_says_why_and_harms_no_other(
+    target: str,
+    reason: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert isinstance(cli, RoomGroup)
+    points = {**cli.points, "theirs": EntryPoint("theirs", target, COMMAND_GROUP)}
+    monkeypatch.setitem(cli.__dict__, "points", points)
+    text = out(capsys, "--help")
+    assert "theirs        (does not load: " in text
+    assert "plan          Ask one method" in text
+    error = complaint(capsys, "theirs --model alexnet more")
+    assert f"command 'theirs' ({target}) does not load: {reason}" in error
+    assert reason in " ".join(out(capsys, "theirs --help").split())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("alex\x1b[31mnet", r"alex\x1b[31mnet"),
+        ("alex\u202enet", r"alex\u202enet"),
+        ("alex\u2066n\u200bet", r"alex\u2066n\u200bet"),
+        ("alex\udcffnet", r"alex\udcffnet"),  # a byte that is no UTF-8
+        ("アレックス", "アレックス"),
+    ],
+)
+@pytest.mark.parametrize("command", [["trace"], []])
+def test_what_is_not_printable_is_printed_as_its_escape(
+    command: list[str], name: str, shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*command, name]) == 2
+    error = capsys.readouterr().err
+    assert shown in error
+    assert error.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("option", ["--methods", "--models"])
+@pytest.mark.parametrize("names", ["", ",", " , "])
+def test_a_list_that_names_nothing_is_refused(
+    option: str, names: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "never.sqlite"
+    assert run(["run", "demo", "--store", str(store), option, names]) == 2
+    assert f"'{option}': it names nothing" in capsys.readouterr().err
+    assert not store.exists()
 
 
 def test_a_model_that_cannot_be_traced_is_refused(
@@ -253,6 +499,71 @@ def test_a_model_of_the_users_own_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert answer["plan"]["cut"]["after"] == "input"
     assert answer["uplink_bits"] == 3 * 8 * 8 * 8
     assert answer["accuracy"] is None
+
+
+PRESETS = """
+[devices.mine]
+flops_per_s = 5e9
+[servers.mine]
+flops_per_s = 5e12
+[links.mine]
+rate_bps = inf
+"""
+
+
+@pytest.mark.parametrize("kind", ["devices", "servers", "links"])
+def test_lists_hold_the_presets_of_the_users_files(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    built_in = out(capsys, f"list {kind}").splitlines()
+    path, other = tmp_path / "mine.toml", tmp_path / "other.toml"
+    path.write_text(PRESETS)
+    other.write_text(PRESETS.replace("mine", "other"))
+    listed = out(capsys, f"list {kind} --presets {path} --presets {other}").splitlines()
+    assert [line.split() for line in listed[:-2]] == [line.split() for line in built_in]
+    assert [line.split()[0] for line in listed[-2:]] == ["mine", "other"]
+    assert "given by the user in mine.toml" in listed[-2]
+
+    def refuse(constant: str) -> None:
+        pytest.fail(f"{constant} is not JSON")
+
+    text = out(capsys, f"list {kind} --json --presets {path}")
+    (number,) = json.loads(text, parse_constant=refuse)["mine"]["values"].values()
+    assert number in (5e9, 5e12, "inf")
+
+
+def test_models_are_listed_with_every_way_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
+    text, helped = out(capsys, "list models"), out(capsys, "list models --help")
+    assert "alexnet-cifar " in text
+    for option in ("image_size (224)", "num_classes (1000)", "input (such as 3x64x64)"):
+        assert option in text
+    for word in ("[image_size=64,num_classes=10]", "[input=3x64x64,", "`input_shape`"):
+        assert word in helped
+
+
+def test_a_trace_is_a_table_of_layers_and_cuts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "nets.py"
+    path.write_text(
+        "from torch import nn\n"
+        "def tiny(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())\n"
+    )
+    lines = out(capsys, f"trace {path}:tiny[input=3x8x8]").splitlines()
+    assert [line.split() for line in lines] == [
+        ["layer", "kind", "output", "parameters", "table1", "cut"],
+        ["0", "input", "3x8x8", "*", "192", "elements"],
+        ["1", "0", "conv", "4x6x6", "112", f"{2 * 36 * 28 * 4:,}", "*", "144", "elements"],
+        ["2", "1", "activation", "4x6x6", "0", "144", "*", "144", "elements"],
+        ["3", "2", "reshape", "144", "0", "0", "*", "144", "elements"],
+        f"3 layers, 4 legal cuts, 112 parameters, {2 * 36 * 28 * 4 + 144:,} by table1".split(),
+    ]
+    assert json.loads(out(capsys, f"trace {path}:tiny[input=3x8x8] --json"))["cuts"][0] == {
+        "index": 0,
+        "after": "input",
+        "shape": [3, 8, 8],
+        "kind": "input",
+    }
 
 
 def completions(words: str, current: str) -> set[str]:

@@ -24,6 +24,7 @@ from coinfer.cost import batch_latency, plan_workload, scenario_latency
 from coinfer.graph import Cut
 from coinfer.method import Context, Library, Method, MethodCard
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Skip, Task
+from coinfer.plugins import load_file
 from methods import worlds
 from methods.conformance import MethodContract
 from methods.exhaustive import Exhaustive
@@ -280,21 +281,26 @@ class PrunesUnknownGroup(PrunesUnsaid):
 @dataclass(frozen=True)
 class PredictsNaN(Good):
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
-        selection = first_or_last(context, last=False)
-        object.__setattr__(selection, "predicted_latency_s", nan)  # Selection itself refuses NaN
-        return selection
+        return forced(first_or_last(context, last=False), predicted_latency_s=nan)
 
 
 @dataclass(frozen=True)
 class PredictsPercent(Good):
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
-        return replace(first_or_last(context, last=False), predicted_accuracy=93.5)
+        return forced(first_or_last(context, last=False), predicted_accuracy=93.5)
 
 
 @dataclass(frozen=True)
 class PredictsThePast(Good):
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
-        return replace(first_or_last(context, last=False), predicted_latency_s=-1.0)
+        return forced(first_or_last(context, last=False), predicted_latency_s=-1.0)
+
+
+def forced(selection: Selection, **fields: Any) -> Selection:
+    """Change fields behind the back of Selection, which itself refuses such values."""
+    for name, value in fields.items():
+        object.__setattr__(selection, name, value)
+    return selection
 
 
 @dataclass(frozen=True)
@@ -477,6 +483,93 @@ class SpendsUnsaid(Acts):
         context.ledger.spend("finetune", epochs=2.0)
 
 
+PARTS = """
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from coinfer.method import Method, MethodCard
+from coinfer.plan import CutRef, Plan, Selection
+
+class Half:
+    kind, name, cut_kinds = "coder", "half", frozenset({"input", "interior"})
+    evidence, lossless = "analytic", False
+    def available(self, source): return True
+    def bits(self, elements, source): return 16.0 * elements
+
+class Shrink:
+    kind, name = "codec", "shrink"
+    def __init__(self, factor=2): self.factor = factor
+    def code_shape(self, shape): return (max(1, shape[0] // self.factor), *shape[1:])
+    def work(self, shape, rules): return 5, 6
+    def modules(self, shape): return None
+
+class Needs(Shrink):
+    name = "needs"
+    def __init__(self, factor): self.factor = factor
+
+class Ramp:
+    kind, name = "schedule", "ramp"
+    def progress(self, step, steps): return step / steps
+
+class Noise:
+    kind, name, analog = "channel", "noise", False
+    def layer(self, snr_db, generator): return None
+
+class Norm:
+    kind, name = "criterion", "norm"
+    def scores(self, model, space, batches): return {}
+
+@dataclass(frozen=True)
+class Own(Method):
+    card: ClassVar[MethodCard] = MethodCard(
+        name="own", title="Own", idea="Use parts of its own.", reference="a test")
+    def select(self, library, scenario, context):
+        cut = context.cuts[0]
+        return Selection(
+            Plan(context.task.model, CutRef(cut.index, cut.after), codec="shrink[factor=3]",
+                 coder="half", criterion="norm", schedule="ramp", channel="noise"), evaluations=1)
+"""
+
+
+def own(folder: Path, old: str = "", new: str = "") -> Method:
+    """The adapter of a file that brings parts, `old` in the file replaced by `new`."""
+    assert not old or PARTS.count(old) == 1
+    path = folder / "own.py"
+    path.write_text(PARTS.replace(old, new) if old else PARTS)
+    made: Method = load_file(path).Own()
+    return made
+
+
+def test_the_parts_of_an_adapters_file_are_known_to_the_kit(tmp_path: Path) -> None:
+    assert failures(own(tmp_path), tmp_path) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('evidence, lossless = "analytic"', 'evidence, lossless = "guess"', "evidence is 'guess'"),
+        ("return 16.0 * elements", "return -elements", "bits of 768 elements is -768"),
+        ("return 16.0 * elements", "return 16.0 * int(elements)", "TypeError"),
+        ("return 16.0 * elements", "return float(np.max(elements))", "bits of an array of counts"),
+        ("return 16.0 * elements", "return 4000.0", "bits of an array of counts"),
+        ("def available(self, source): return True", "def available(self, source): pass", "None"),
+        ("return 5, 6", "return 5, -6", "work on (3, 16, 16) is (5, -6)"),
+        ("return 5, 6", "return {'table1': (1, 1)}[rules]", "KeyError"),
+        ("(max(1, shape[0] // self.factor), *shape[1:])", "(shape[0] // 9, 1)", "is (0, 1)"),
+        ("return step / steps", "return step", "progress(2, 10) is 2; allowed is 0 to 1"),
+        ('"channel", "noise", False', '"channel", "noise", 0', "analog is 0"),
+        ("def scores", "def score", "a criterion has: scores"),
+    ],
+)
+def test_a_bad_part_fails_the_check_meant_for_it(
+    tmp_path: Path, old: str, new: str, words: str
+) -> None:
+    found = failures(own(tmp_path, old, new), tmp_path)
+    assert words in found.pop("test_brings_valid_parts")
+    # What the harness checks where a plan uses the part may fail with it, and nothing else.
+    assert set(found) <= {"test_returns_valid_plans"}
+
+
 def failures(method: Method, folder: Path) -> dict[str, str]:
     """Run the kit without pytest, as its docstring says: message by check that fails."""
 
@@ -597,7 +690,7 @@ def test_torchs_generator_counts_where_torch_is_loaded(tmp_path: Path) -> None:
 
 def test_every_check_has_a_bad_adapter() -> None:
     checks = {name for name in dir(MethodContract) if name.startswith("test_")}
-    assert checks == {f"test_{check}" for _, check, _ in BAD}
+    assert checks == {f"test_{check}" for _, check, _ in BAD} | {"test_brings_valid_parts"}
 
 
 def test_the_checks_leave_no_trace_of_their_own() -> None:

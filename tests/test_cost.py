@@ -23,6 +23,7 @@ from coinfer.cost import (
     batch_workload,
     energy_j,
     latency,
+    missing_watts,
     plan_workload,
     scenario_latency,
     split_workload,
@@ -34,7 +35,7 @@ from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import Cut, Layer, LayerGraph
 from coinfer.hardware import Link, Processor
 from coinfer.parts import installed_parts
-from coinfer.plan import CutRef, Plan, Scenario, Source, Task
+from coinfer.plan import PART_KINDS, CutRef, Plan, Scenario, Source, Task
 from tests.graphs import Spec, chain, chain_space, chains, rewidened, specs
 
 PARTS = ("device_s", "encode_s", "uplink_s", "round_trip_s", "decode_s", "server_s")
@@ -273,12 +274,24 @@ def test_energy_is_power_times_time_of_computing_and_of_sending(
     assert energy_j(time, device, link) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize(("computing", "sending"), [(None, 1.0), (1.0, None), (None, None)])
-def test_energy_is_refused_without_watts(computing: float | None, sending: float | None) -> None:
+@pytest.mark.parametrize(
+    ("computing", "sending", "give"),
+    [
+        (None, 1.0, "'p[compute_watts=...]'"),
+        (1.0, None, "'l[transmit_watts=...]'"),
+        (None, None, "'p[compute_watts=...]' and 'l[transmit_watts=...]'"),
+    ],
+)
+def test_energy_is_refused_without_watts(
+    computing: float | None, sending: float | None, give: str
+) -> None:
     time = latency(Workload(1, 1, 1), 1.0, 1.0, 1.0)
+    device = processor("device", 1.0, computing)
     link = Link("l", rate_bps=1.0, transmit_watts=sending)
-    with pytest.raises(CoinferError, match=r"energy needs watts.*--device-watts.*--radio-watts"):
-        energy_j(time, processor("device", 1.0, computing), link)
+    with pytest.raises(CoinferError) as error:
+        energy_j(time, device, link)
+    assert str(error.value) == missing_watts(device, link) == f"energy needs watts; give {give}"
+    assert missing_watts(processor("device", 1.0, 0.0), replace(link, transmit_watts=0.0)) == ""
 
 
 # -- counting one plan ----------------------------------------------------------------------------
@@ -326,12 +339,12 @@ class Squeeze:
 @pytest.mark.parametrize("name", sorted(conventions()))
 @pytest.mark.parametrize("coder", ["float32", "raw8", "png"])
 def test_one_plan_counts_as_all_cuts_together(name: str, coder: str) -> None:
-    task, rules = small_task(), convention(name)
+    task, under = small_task(), convention(name)
     fits = installed_parts().coder(coder).cut_kinds
     cuts = [cut for cut in task.graph.cuts if cut.kind in fits or cut.kind == "output"]
-    together = split_workload(task, cuts, rules, coder)
+    together = split_workload(task, cuts, under, coder)
     for position, cut in enumerate(cuts):
-        alone = plan_workload(Plan("m", CutRef(cut.index, cut.after), coder=coder), task, rules)
+        alone = plan_workload(Plan("m", CutRef(cut.index, cut.after), coder=coder), task, under)
         assert alone.device_flops == together.device_flops[position]
         assert alone.server_flops == together.server_flops[position]
         assert alone.uplink_bits == together.uplink_bits[position]
@@ -377,16 +390,16 @@ def test_a_pruned_plan_counts_as_the_narrower_network(
 
 @pytest.mark.parametrize("name", sorted(conventions()))
 def test_a_codec_counts_where_the_convention_says_so(name: str) -> None:
-    task, rules = small_task(), convention(name)
+    task, under = small_task(), convention(name)
     parts = installed_parts().with_classes([Squeeze])
     plan = Plan(
         "m", CutRef(3, "maxpool3"), keep=(("conv1", 6), ("conv4", 5)), codec="squeeze[factor=3]"
     )
-    load = plan_workload(plan, task, rules, parts)
+    load = plan_workload(plan, task, under, parts)
     assert load.uplink_bits == 2 * 16 * 16 * 32  # 6 of 8 channels stay, the codec sends 2
     crossing = 6 * 16 * 16
-    scale = {"table1": 1, "table1_dropout_free": 10, "macs": 100}[rules.flops_rules]
-    counted = (3 * scale * crossing, 5 * scale * crossing) if rules.codec_counted else (0, 0)
+    scale = {"table1": 1, "table1_dropout_free": 10, "macs": 100}[under.flops_rules]
+    counted = (3 * scale * crossing, 5 * scale * crossing) if under.codec_counted else (0, 0)
     assert (load.encode_flops, load.decode_flops) == counted
 
 
@@ -397,6 +410,38 @@ def test_nothing_is_encoded_where_nothing_is_sent() -> None:
     plan = Plan("m", CutRef(last.index, last.after), codec="squeeze")
     load = plan_workload(plan, task, convention("harmonised"), parts)
     assert astuple(load) == (task.graph.flops("table1_dropout_free").sum(), 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("part", PART_KINDS)
+def test_a_plan_names_known_parts_also_where_nothing_is_sent(part: str) -> None:
+    task = small_task()
+    last = task.graph.cuts[-1]
+    plan = Plan("m", CutRef(last.index, last.after), **{part: "mystery"})  # type: ignore[arg-type]
+    with pytest.raises(UnknownNameError, match=f"unknown {part} 'mystery'"):
+        plan_workload(plan, task, convention("harmonised"))
+
+
+@pytest.mark.parametrize(
+    ("answers", "words"),
+    [
+        ({"code_shape": (-2, 3)}, "codec 'squeeze': code_shape of (8, 16, 16) is (-2, 3)"),
+        ({"work": (1, -2)}, "codec 'squeeze': work on (8, 16, 16) is (1, -2)"),
+        ({"work": (math.nan, 1)}, "codec 'squeeze': work on (8, 16, 16) is (nan, 1)"),
+    ],
+)
+def test_a_codec_that_says_what_cannot_be_is_not_priced(
+    answers: dict[str, Any], words: str
+) -> None:
+    said = {name: lambda *_, answer=answer: answer for name, answer in answers.items()}
+    parts = installed_parts().with_classes([type("Wrong", (Squeeze,), said)])
+    with pytest.raises(CoinferError) as error:
+        plan_workload(
+            Plan("m", CutRef(3, "maxpool3"), codec="squeeze"),
+            small_task(),
+            convention("harmonised"),
+            parts,
+        )
+    assert words in str(error.value)
 
 
 def test_a_codec_sees_the_pruned_axis_of_token_layouts() -> None:
@@ -490,7 +535,7 @@ def batches(draw: st.DrawFn) -> tuple[PruneSpace, list[list[int]], list[int], li
 @given(batches(), st.sampled_from(sorted(conventions())), speeds, speeds, rates, delays)
 def test_a_batch_prices_each_plan_as_if_it_were_alone(
     batch: tuple[PruneSpace, list[list[int]], list[int], list[int]],
-    rules: str,
+    name: str,
     device: float,
     server: float,
     rate: float,
@@ -501,7 +546,7 @@ def test_a_batch_prices_each_plan_as_if_it_were_alone(
         processor("device", device),
         processor("server", server),
         Link("l", rate_bps=rate, round_trip_s=trip),
-        convention(rules),
+        convention(name),
     )
     units = np.array(kept, dtype=np.int64).reshape(len(kept), len(space.groups))
     widths_of = np.array(widths)

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,61 @@ def test_an_interrupted_run_says_so_in_one_line(
     assert code == 0, errors
     assert {rate for _, rate, _, _ in bench.log()[begun:]}.isdisjoint(kept)
     assert len(committed(bench)) == CELLS
+
+
+@pytest.mark.parametrize(("jobs", "how"), [(1, signal.SIGTERM), (2, signal.SIGINT)])
+def test_a_run_interrupted_in_a_build_says_so_in_one_line(
+    bench: Bench, jobs: int, how: signal.Signals
+) -> None:
+    file = bench.file(2, "odd[in_build=sleep]")
+    process = bench.start(*bench.command(file, "store", "--jobs", str(jobs), "--quiet"))
+    wait_until(bench.built, process)
+    (os.killpg if how is signal.SIGINT else os.kill)(process.pid, how)
+    code, errors = bench.finish(process)
+    assert code == 130
+    assert errors.split("\n", 1)[-1].strip() == "coinfer: interrupted; what was committed is kept"
+    assert gone(process.pid)
+
+
+def test_ctrl_c_while_workers_start_is_one_line_too(bench: Bench) -> None:
+    """A worker that is being started must not answer it with a traceback of its own."""
+    file = bench.file(2, "odd")
+    process = bench.start(*bench.command(file, "store", "--quiet"))
+    wait_until(lambda: workers(process.pid), process)
+    os.killpg(process.pid, signal.SIGINT)
+    code, errors = bench.finish(process)
+    assert code == 130
+    assert errors.split("\n", 1)[-1].strip() == "coinfer: interrupted; what was committed is kept"
+    assert gone(process.pid)
+
+
+def workers(session: int) -> list[int]:
+    """The processes of a session that are, or are about to be, workers."""
+    found = []
+    for pid in in_session(session):
+        with suppress(OSError):
+            if b"popen_loky" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                found.append(pid)
+    return found
+
+
+def test_a_worker_that_nothing_can_interrupt_ends_with_its_driver(bench: Bench) -> None:
+    process = bench.start(*bench.command(bench.file(2, "odd[what=stuck,at_bps=1e6]")))
+    wait_until(bench.log, process)
+    process.kill()
+    process.communicate()
+    assert gone(process.pid)
+
+
+def test_a_worker_killed_in_a_build_is_replaced(bench: Bench) -> None:
+    process = bench.start(*bench.command(bench.file(2, "odd[in_build=nap]")))
+    wait_until(bench.built, process)
+    (builder,) = bench.built()
+    os.kill(builder, signal.SIGKILL)
+    code, errors = bench.finish(process)
+    assert code == 0, errors
+    assert len(bench.built()) == 2
+    assert len(committed(bench)) == 2
 
 
 def test_two_runs_at_once_on_one_store_do_not_harm_each_other(bench: Bench) -> None:

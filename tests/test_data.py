@@ -31,6 +31,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
+from coinfer.cachefolder import cache_folder
 from coinfer.cli import cli, run
 from coinfer.data import ImageSet, Splits, load, load_splits
 from coinfer.data.batch_files import Batches, read_batch
@@ -44,7 +45,6 @@ from coinfer.data.batches import (
     normalise,
     resize,
 )
-from coinfer.data.cache import data_cache
 from coinfer.data.cifar10 import CLASSES, TEST_MD5, TRAIN_MD5
 from coinfer.data.download import Archive, fetch
 from coinfer.data.images import images_hash
@@ -170,7 +170,7 @@ def same(one: Splits, two: Splits) -> bool:
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache folder that nothing else uses."""
     monkeypatch.setenv("COINFER_CACHE", str(tmp_path / "cache"))
-    return data_cache()
+    return cache_folder("data")
 
 
 @pytest.fixture

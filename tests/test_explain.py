@@ -131,8 +131,16 @@ def test_a_matrix_is_explained_in_groups(store: Store) -> None:
     assert len(heads) == 3
     assert any("the source of the method changed: old then" in line for line in said)
     assert any("failed (broken)" in line for line in said)
-    short = explain_all(store, [(cell, INPUTS) for cell in seeds], groups=1)
-    assert short[-1] == "and 2 more groups of cells"
+    for groups, more in ((1, "2 more groups"), (2, "1 more group")):
+        short = explain_all(store, [(cell, INPUTS) for cell in seeds], groups=groups)
+        assert short[-1] == f"and {more} of cells"
+
+
+@pytest.mark.parametrize(("older", "said"), [(4, "1 older row"), (6, "3 older rows")])
+def test_of_many_rows_of_a_cell_the_older_are_counted(older: int, said: str, store: Store) -> None:
+    for number in range(older):
+        put(store, CELL, inputs={**INPUTS, "method": f"m{number}"})
+    assert explain_miss(store, CELL, INPUTS)[-1] == f"and {said} of this cell"
 
 
 MATRIX = """
@@ -168,7 +176,7 @@ def test_explain_miss_command(tmp_path: Path, capsys: Any) -> None:
     with Store.open(path) as store:
         put(store, cell, inputs=inputs)
     assert run(["explain-miss", "--store", str(path), str(matrix)]) == 0
-    assert capsys.readouterr().out == "0 of 1 cells are not found\n"
+    assert capsys.readouterr().out == "0 of 1 cell is not found\n"
     assert run(["explain-miss", "--store", str(path), *one[:6]]) == 2
     assert "missing --server, --link" in capsys.readouterr().err
     assert run(["explain-miss", "--store", str(path), str(matrix), *one]) == 2
@@ -176,3 +184,52 @@ def test_explain_miss_command(tmp_path: Path, capsys: Any) -> None:
     one[1] = "alexnett"
     assert run(["explain-miss", "--store", str(path), *one]) == 2
     assert "'alexnet'" in capsys.readouterr().err
+
+
+AXES = MATRIX.replace('links = ["3g"]', 'links = ["3g", "wifi"]').replace(
+    'methods = ["all_local"]', 'methods = ["all_local", "all_server"]'
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "cells"),
+    [
+        ([], 4),
+        (["--include", "method=all_server"], 2),
+        (["--include", "link=wifi,method=all_server"], 1),
+        (["--exclude", "link=wifi", "--exclude", "method=all_local"], 1),
+        (["--methods", "neurosurgeon,exhaustive,all_local"], 6),
+        (["--models", "vgg16", "--include", "link=3g"], 2),
+    ],
+)
+def test_explain_miss_takes_the_cells_that_run_takes(
+    options: list[str], cells: int, tmp_path: Path, capsys: Any
+) -> None:
+    matrix, path = tmp_path / "m.toml", tmp_path / "s.sqlite"
+    matrix.write_text(AXES)
+    Store.open(path).close()
+    assert run(["explain-miss", "--store", str(path), str(matrix), *options]) == 0
+    cell = "1 cell is" if cells == 1 else f"{cells} cells are"
+    assert capsys.readouterr().out.startswith(f"{cells} of {cell} not found\n")
+    assert run(["run", str(matrix), "--store", str(path), "--dry-run", *options]) == 0
+    total = capsys.readouterr().out.splitlines()[-1].split()
+    assert total[:2] == ["total", str(cells)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--include", "link=3g", "--models", "alexnet"], "--models, --include narrow a MATRIX"),
+        (["demo", "--include", "link"], "field=pattern"),
+        (["demo", "--include", "link=5G"], "matches no cell"),
+        (["demo", "--methods", "neurosurgeonn"], "'neurosurgeon'"),
+    ],
+)
+def test_filters_that_are_not_right(
+    options: list[str], said: str, tmp_path: Path, capsys: Any
+) -> None:
+    Store.open(tmp_path / "s.sqlite").close()
+    assert run(["explain-miss", "--store", str(tmp_path / "s.sqlite"), *options]) == 2
+    errors = capsys.readouterr().err
+    assert said in errors
+    assert errors.count("\n") == 1

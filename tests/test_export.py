@@ -6,7 +6,14 @@ import csv
 import io
 import json
 import math
+import os
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
 import tempfile
+import threading
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +22,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from benchmarks.export import FORMATS, LATENCIES, PLAN_FIELDS, atomic_file, columns, export
+from benchmarks.export import FORMATS, LATENCIES, PLAN_FIELDS, columns, export
 from benchmarks.merge import merge
+from benchmarks.outputs import atomic_file
 from benchmarks.rows import Row
 from benchmarks.store import Store
 from benchmarks.store_rows import RUN_COLUMNS
@@ -121,6 +129,39 @@ def test_csv_columns(path: Path) -> None:
     assert ran["finished_at"] == "2024-05-01T12:00:00Z"
 
 
+def test_columns_say_what_a_row_was_computed_from(tmp_path: Path) -> None:
+    code = {"harness": "h1", "method": "m1", "task": "t1"}
+    rows = [
+        row(0, inputs=code),
+        row(1, inputs={**code, "harness": "h2"}),
+        row(2, "failed", inputs={**code, "older": "x"}),
+    ]
+    path = make(tmp_path / "s.sqlite", rows)
+    lines = table(path)
+    named = ("inputs_harness", "inputs_method", "inputs_task", "inputs_older")
+    assert [[line[name] for name in named] for line in lines] == [
+        ["h1", "m1", "t1", ""],
+        ["h2", "m1", "t1", ""],
+        ["h1", "m1", "t1", "x"],
+    ]
+    # What no row was computed from any more has no column: equal results give equal files.
+    unused = make(tmp_path / "unused.sqlite", rows[:2])
+    with Store.open(unused) as store, store.transaction() as connection:
+        connection.execute("INSERT INTO inputs (name, value) VALUES ('older', 'x')")
+    assert "inputs_older" not in table(unused)[0]
+
+
+def test_rates_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    rates = [2e6, 1e7, 9.5e5, 1e5, 120679.264, 1e22]
+    cells = [replace(row().cell, link=f"rate[rate_bps={rate!r}]") for rate in rates]
+    named = [replace(row().cell, link=link) for link in ("wifi", "4g", "3g", "10g")]
+    path = make(tmp_path / "s.sqlite", [row(cell=cell) for cell in (*cells, *named)])
+    links = [line["link"] for line in table(path)]
+    assert links[:3] == ["3g", "4g", "10g"]
+    assert links[3:-1] == [f"rate[rate_bps={rate!r}]" for rate in sorted(rates)]
+    assert links[-1] == "wifi"
+
+
 def test_parquet_holds_what_csv_holds_with_types(path: Path, tmp_path: Path) -> None:
     pq = pytest.importorskip("pyarrow.parquet")
     for options in ({}, {"run_columns": True}):
@@ -201,6 +242,129 @@ def test_a_file_is_there_whole_or_as_it_was(path: Path, tmp_path: Path) -> None:
             export(store, "csv", tmp_path / "missing" / "r.csv")
         with pytest.raises(UnknownNameError, match="parquet"):
             export(store, "parkett", out)
+
+
+def test_a_file_keeps_its_rights_and_a_link_stays_a_link(path: Path, tmp_path: Path) -> None:
+    private, link, new = tmp_path / "private.csv", tmp_path / "link.csv", tmp_path / "new.csv"
+    private.write_text("a former export")
+    private.chmod(0o600)
+    link.symlink_to(private.name)
+    dangling = tmp_path / "dangling.csv"
+    dangling.symlink_to(new.name)
+    with Store.open(path, readonly=True) as store:
+        for out in (link, dangling):
+            export(store, "csv", out)
+            assert out.is_symlink()
+    assert private.read_bytes() == new.read_bytes() == exported(path, "csv")
+    assert private.stat().st_mode & 0o777 == 0o600
+    (tmp_path / "plain").touch()
+    assert new.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_pipe_is_written_to_and_stays(path: Path, tmp_path: Path) -> None:
+    fifo, found = tmp_path / "fifo", []
+    os.mkfifo(fifo)
+    reader = threading.Thread(target=lambda: found.append(fifo.read_bytes()))
+    reader.start()
+    with Store.open(path, readonly=True) as store:
+        export(store, "parquet", fifo)
+    reader.join()
+    assert found == [exported(path, "parquet")]
+    assert fifo.is_fifo()
+
+
+SIDES = ("-wal", "-shm", "-journal")
+
+
+@pytest.fixture
+def beside(path: Path, tmp_path: Path) -> dict[str, Path]:
+    """Files that an export must not replace, by what they are."""
+    log = Path(f"{path}-wal")
+    shutil.copy(path, tmp_path / "other.sqlite")
+    foreign = sqlite3.connect(tmp_path / "foreign.db")
+    foreign.execute("CREATE TABLE notes (text)")
+    foreign.close()
+    files = {
+        "the store": path,
+        "a link to it": tmp_path / "link",
+        "a hard link to it": tmp_path / "hard",
+        "another store": tmp_path / "other.sqlite",
+        "a database": tmp_path / "foreign.db",
+        "a link to a database": tmp_path / "foreign link",
+        **{f"the store's {side}": Path(f"{path}{side}") for side in SIDES},
+        **{f"another store's {side}": tmp_path / f"other.sqlite{side}" for side in SIDES},
+        "a hard link to a log": tmp_path / "log",
+    }
+    files["a link to it"].symlink_to(path)
+    files["a hard link to it"].hardlink_to(path)
+    files["a link to a database"].symlink_to("foreign.db")
+    log.write_bytes(b"\x37\x7f\x06\x82" + bytes(28))
+    files["a hard link to a log"].hardlink_to(log)
+    return files
+
+
+WHAT = (
+    *("the store", "a link to it", "a hard link to it", "another store", "a database"),
+    *("a link to a database", "a hard link to a log"),
+    *(f"{whose} {side}" for whose in ("the store's", "another store's") for side in SIDES),
+)
+
+
+@pytest.mark.parametrize("what", WHAT)
+def test_an_export_replaces_no_database(
+    what: str, beside: dict[str, Path], path: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out = beside[what]
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    for format in FORMATS:
+        line = ["export", "--store", str(path), "--format", format, "-o", str(out)]
+        assert run(line) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"coinfer: cannot write '{out}'")
+        assert said.count("\n") == 1
+    after = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    # SQLite itself clears away an empty log.
+    assert after == {name: data for name, data in before.items() if name in after}
+    assert set(before) - set(after) <= {f"{path.name}-wal"}
+    with Store.open(path, readonly=True) as store:
+        assert list(store.rows()) == SOME
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_no_store_is_made_where_another_has_its_log(
+    side: str, path: Path, tmp_path: Path, capsys: Any
+) -> None:
+    other = make(tmp_path / "other", [row(9)])
+    log = Path(f"{path}{side}")
+    for command in (["merge", str(log), str(other)], ["run", "demo", "--store", str(log)]):
+        assert run(command) == 2
+        said = capsys.readouterr().err
+        assert f"belongs to the database '{path}'" in said
+        assert said.count("\n") == 1
+        assert not log.exists()
+
+
+@pytest.mark.parametrize("how", ["itself", "link", "hard link"])
+def test_no_store_is_merged_into_itself(how: str, path: Path, tmp_path: Path) -> None:
+    again = path if how == "itself" else tmp_path / "again"
+    if how == "link":
+        again.symlink_to(path)
+    elif how == "hard link":
+        again.hardlink_to(path)
+    before = path.read_bytes()
+    other = make(tmp_path / "other", [row(9)])
+    for target, source in ((path, again), (again, path)):
+        with pytest.raises(CoinferError, match="into itself"):
+            merge(target, [other, source])
+    assert path.read_bytes() == before
+
+
+def test_a_new_store_is_made_where_a_link_leads(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("new.sqlite")
+    assert merge(link, [path]).added == 5
+    assert link.is_symlink()
+    assert exported(tmp_path / "new.sqlite", "json") == exported(path, "json")
 
 
 # Merging.
@@ -363,15 +527,85 @@ def test_export_command(path: Path, tmp_path: Path, capfdbinary: Any) -> None:
     line = ["export", "--store", str(path), "--format", "csv", "--with-run-columns"]
     assert run(line) == 0
     assert capfdbinary.readouterr().out == exported(path, "csv", run_columns=True)
+    one = make(tmp_path / "one.sqlite", SOME[:1])
+    assert run(["export", "--store", str(one), "--format", "csv", "-o", str(out)]) == 0
+    assert capfdbinary.readouterr().err == f"1 row to {out}\n".encode()
+
+
+def command(*words: object) -> str:
+    return shlex.join(
+        [sys.executable, "-c", "from coinfer.cli import main; main()", *map(str, words)]
+    )
+
+
+def in_bash(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("format", "head"), [*((format, "head -c 1 >/dev/null") for format in FORMATS), ("csv", "true")]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(format: str, head: str, tmp_path: Path) -> None:
+    # More than a pipe holds, so that the reader is gone while it is written.
+    rows = [row(n, assumptions=(f"{n * 7919**9}" * 9,)) for n in range(400)]
+    path = make(tmp_path / "s.sqlite", rows)
+    done = in_bash(f"{command('export', '--store', path, '--format', format)} | {head}")
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_ends_in_one_line_and_2(path: Path) -> None:
+    line = command("export", "--store", path, "--format", "csv")
+    for end, said in (
+        (">/dev/full", "cannot write the output: No space left on device"),
+        ("-o /dev/full", "cannot write '/dev/full': No space left on device"),
+        (">&-", "standard output is closed; give a file with -o"),
+    ):
+        done = in_bash(f"{line} {end}")
+        assert (done.returncode, done.stderr) == (2, f"coinfer: {said}\n")
+
+
+def test_no_room_for_a_temporary_file_ends_in_one_line_and_2(path: Path, tmp_path: Path) -> None:
+    for format, out, said in (
+        ("csv", "", "temporary file in"),
+        ("parquet", f"-o {tmp_path}/r", f"'{tmp_path}/r': File too large"),
+    ):
+        line = command("export", "--store", path, "--format", format)
+        done = in_bash(f"ulimit -f 1; {line} {out}")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert said in done.stderr
+        assert done.stderr.count("\n") == 1
+    # SQLite may leave the log and the lock file that it had no room for.
+    assert {file.name.partition("-")[0] for file in tmp_path.iterdir()} == {path.name}
+    assert table(path)
+
+
+def test_a_file_that_may_only_be_read_is_not_replaced(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "r.csv"
+    out.write_text("precious")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everything
+    with Store.open(path, readonly=True) as store:
+        with pytest.raises(CoinferError, match="may only be read"):
+            export(store, "csv", out)
+        with pytest.raises(CoinferError, match="is a folder"):
+            export(store, "csv", tmp_path)
+    assert out.read_text() == "precious"
 
 
 def test_merge_command(path: Path, tmp_path: Path, capsys: Any) -> None:
     target = tmp_path / "all.sqlite"
     assert run(["merge", str(target), str(path)]) == 0
-    assert "5 rows added, 0 failures replaced, 0 were there" in capsys.readouterr().out
+    assert "5 rows added, 0 failures replaced, 0 already there" in capsys.readouterr().out
+    more = make(tmp_path / "more", [row(7), row(2, "skipped")])
+    assert run(["merge", str(target), str(more)]) == 0
+    assert "1 row added, 1 failure replaced, 0 already there" in capsys.readouterr().out
     clash = make(tmp_path / "clash", [row(0, accuracy=0.1)])
     assert run(["merge", str(target), str(clash)]) == 2
-    assert row(0).key in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert row(0).key in said
+    assert "1 key has different results" in said
 
 
 def test_store_info_command(path: Path, tmp_path: Path, capsys: Any) -> None:
@@ -379,16 +613,20 @@ def test_store_info_command(path: Path, tmp_path: Path, capsys: Any) -> None:
     said = capsys.readouterr().out
     for part in ("rows: 5", "ok: 3", "failed: 1", "runs: 1", "made results.sqlite", "sound"):
         assert part in said
-    data = bytearray(path.read_bytes())
-    # A page in the middle goes: the file opens, and the check finds it.
+    one = make(tmp_path / "one", SOME[:1])
+    assert run(["store-info", "--store", str(one)]) == 0
+    assert ": 1 row, made one\n" in capsys.readouterr().out
+
+
+def test_store_info_counts_the_rows_of_each_run(path: Path, capsys: Any) -> None:
     with Store.open(path) as store:
-        (page,) = store.query("SELECT rootpage FROM sqlite_master WHERE name = 'rows_by_cell'")
-    data[(page[0] - 1) * 4096 : page[0] * 4096] = bytes(4096)
-    damaged = tmp_path / "damaged"
-    damaged.write_bytes(data)
-    assert run(["store-info", "--store", str(damaged), "--check"]) in (1, 2)
-    captured = capsys.readouterr()
-    assert "damaged" in captured.out + captured.err
+        store.put([row(7)], store.begin_run({"command_line": ["a b", "\x1b[31m"]}))
+        store.begin_run({})
+    assert run(["store-info", "--store", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert ": 5 rows, made results.sqlite\n" in said
+    assert "not finished: 1 row, 'a b' '\\x1b[31m'\n" in said
+    assert "not finished: 0 rows, no command line\n" in said
 
 
 @pytest.mark.parametrize("command", ["export", "store-info", "explain-miss", "merge"])

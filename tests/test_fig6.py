@@ -7,11 +7,16 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.rows import Row
+from benchmarks.store import Store
+from coinfer.cli import run
+from coinfer.errors import CoinferError
 from reproduce import fig6
 from reproduce.cli import list_figures, reproduce, scorecard
 from reproduce.draw import FORMATS, Bars, grouped_bars, house_style
@@ -68,12 +73,15 @@ def test_the_data_behind_the_figure_read_back_exactly(tmp_path: Path) -> None:
     with (tmp_path / "fig6.csv").open(newline="") as file:
         records = list(csv.DictReader(file))
     assert len(records) == len(ROWS) == 36
-    by_cell = {(r.cell.device, r.cell.link, r.cell.method): r.result for r in ROWS}
+    by_cell = {(r.cell.device, r.cell.link, r.cell.method): r for r in ROWS}
     for record in records:
-        result = by_cell[record["device"], record["link"], record["method"]]
+        row = by_cell[record["device"], record["link"], record["method"]]
+        result = row.result
+        assert record["key"] == row.key
         assert float(record["total_s"]) == result.latency["total_s"]
         assert float(record["uplink_s"]) == result.latency["uplink_s"]
-        assert record["evidence"] == "analytic"
+        assert record["latency_evidence"] == "analytic"
+        assert record["uplink_bits_evidence"] == "unknown"  # these rows do not say
         assert record["convention"] == "qho2024"
         assert (record["cut_index"], record["cut_after"]) == ("3", "features.2")
     assert [record["panel"] for record in records] == ["a"] * 12 + ["b"] * 12 + ["c"] * 12
@@ -106,6 +114,46 @@ def test_a_cell_without_result_is_marked_never_left_out(tmp_path: Path) -> None:
     assert "2 of 36 cells have no result" in fig6.footnote(fig6.points(facts))
 
 
+def test_a_reason_in_the_data_cannot_act_on_a_terminal() -> None:
+    rows = [timed("all_local", status="failed", reason="\x1b[2J\u202egone")]
+    text = fig6.csv_text(fig6.points(Facts.of(rows)))
+    assert "\\x1b[2J\\u202egone" in text
+    assert all(sign.isprintable() or sign == "\n" for sign in text)
+
+
+def test_panels_and_links_bear_the_numbers_of_the_rows() -> None:
+    # 10 FLOPs in the half of a latency; 1 Mb/s.
+    facts = Facts.of([timed("all_local", 1e-8, device="jetson-tk1", link="5g")])
+    with house_style():
+        panels = fig6.draw(fig6.points(facts)).axes
+    assert [axis.get_title() for axis in panels] == [
+        "(a) Raspberry Pi 3B+", "(b) Raspberry Pi 4B", "(c) Jetson TK1, 2 GFLOPS",
+    ]  # fmt: skip
+    labels = [label.get_text() for label in panels[2].get_xticklabels()]
+    assert labels == ["3G", "4G", "5G\n1", "WiFi"]
+
+
+def test_no_text_lies_over_another() -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    # Two-line tick labels, neighbouring bars of like height, a footnote of two lines.
+    for facts in (Facts.of(ROWS), Facts.of(grid({})), Facts.of([])):
+        with house_style():
+            drawn = fig6.draw(fig6.points(facts))
+            FigureCanvasAgg(drawn).draw()
+        texts = [text for text in drawn.texts if text.get_text()]
+        for axis in drawn.axes:
+            texts += [axis.title, axis.xaxis.label, *axis.get_xticklabels(), *axis.texts]
+        texts += [drawn.axes[0].yaxis.label, *drawn.legends[0].get_texts()]
+        boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+        for i, (one, box) in enumerate(boxes):
+            assert box.x0 >= 0, one
+            assert box.y0 >= 0, one
+            assert box.x1 <= drawn.bbox.x1, one
+            for other, another in boxes[i + 1 :]:
+                assert not box.overlaps(another), (one, other)
+
+
 def _axes(heights: tuple[tuple[float | None, ...], ...]):  # type: ignore[no-untyped-def]
     panel = Bars("(a)", ("3G", "4G"), heights)
     with house_style():
@@ -116,6 +164,11 @@ def _axes(heights: tuple[tuple[float | None, ...], ...]):  # type: ignore[no-unt
 def test_the_axis_is_logarithmic_only_where_the_range_asks_for_it() -> None:
     assert _axes(((1.0, 2.0), (3.0, 19.0))).get_yscale() == "linear"
     assert _axes(((1.0, 2.0), (3.0, 21.0))).get_yscale() == "log"
+
+
+def test_a_logarithmic_axis_says_so() -> None:
+    assert _axes(((1.0, 2.0), (3.0, 19.0))).get_ylabel() == "time"
+    assert _axes(((1.0, 2.0), (3.0, 21.0))).get_ylabel() == "time, log scale"
 
 
 def test_every_result_is_a_bar_of_its_height_and_every_gap_is_written() -> None:
@@ -222,7 +275,7 @@ def test_doing_it_again_computes_nothing_and_changes_no_byte(
     store = folder / "results.sqlite"
     again = CliRunner().invoke(
         reproduce,
-        ["fig6", "--out", str(tmp_path), "--store", str(store), "--quiet"],
+        ["fig6", "--out", str(tmp_path), "--store", str(store)],
         catch_exceptions=False,
         standalone_mode=False,
     )
@@ -230,6 +283,79 @@ def test_doing_it_again_computes_nothing_and_changes_no_byte(
     assert "0 computed" in again.output
     for path in tmp_path.iterdir():
         assert path.read_bytes() == (folder / path.name).read_bytes(), path.name
+
+
+def test_quiet_prints_where_the_result_is_and_nothing_else(
+    reproduced: tuple[Path, str], tmp_path: Path
+) -> None:
+    store = reproduced[0] / "results.sqlite"
+    out = tmp_path / "new" / "fig6"
+    done = CliRunner().invoke(
+        reproduce,
+        ["fig6", "--out", str(out), "--store", str(store), "--quiet"],
+        catch_exceptions=False,
+        standalone_mode=False,
+    )
+    assert done.stdout == f"{out}\n"
+    assert done.stderr == ""
+    assert (out / "scorecard.json").is_file()
+
+
+def test_what_this_command_did_not_write_is_not_replaced(
+    reproduced: tuple[Path, str], tmp_path: Path
+) -> None:
+    def again() -> None:
+        arguments = ["fig6", "--out", str(tmp_path), "--store"]
+        store = str(reproduced[0] / "results.sqlite")
+        CliRunner().invoke(reproduce, [*arguments, store, "--quiet"], catch_exceptions=False)
+
+    mine = tmp_path / "fig6.csv"
+    mine.write_text("mine")
+    with pytest.raises(CoinferError, match="fig6.csv' is there already and `coinfer reproduce`"):
+        again()
+    assert [path.name for path in tmp_path.iterdir()] == ["fig6.csv"]
+    assert mine.read_text() == "mine"
+    mine.unlink()
+    again()
+    written = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    again()  # over its own files
+    assert written == {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize("name", ["harness", "method"])
+def test_rows_of_other_code_decide_nothing(
+    reproduced: tuple[Path, str], tmp_path: Path, name: str
+) -> None:
+    store = tmp_path / "other.sqlite"
+    with Store.open(reproduced[0] / "results.sqlite", readonly=True) as source:
+        rows = list(source.rows())
+    with Store.open(store) as target:
+        run_id = target.begin_run({})
+        # What these rows say is wrong, too, and must not come to light in any verdict.
+        target.put([_by_other_code(row, name) for row in rows], run_id)
+    arguments = ["--figure", "fig6", "--json", "--store", str(store)]
+    told = json.loads(CliRunner().invoke(scorecard, arguments, catch_exceptions=False).output)
+    source_of = {"harness": "the source of the harness", "method": "the source of the method"}
+    for one in told["claims"]:
+        assert (one["verdict"], one["ours"], one["numbers"]) == ("pending", None, [])
+        assert one["cause"] == (
+            f"rows in the store were computed by other code; changed since: {source_of[name]} "
+            "(`coinfer run fig6 --store FILE` computes them again)"
+        )
+    assert {one["outcome"] for one in told["findings"]} == {"pending"}
+    # Run again, as that says: beside the old rows there are now current ones, and these decide.
+    assert run(["run", "fig6", "--store", str(store), "--quiet"]) == 0
+    told = json.loads(CliRunner().invoke(scorecard, arguments, catch_exceptions=False).output)
+    assert told == json.loads((reproduced[0] / "scorecard.json").read_text())
+
+
+def _by_other_code(row: Row, name: str) -> Row:
+    latency = {part: 7.0 * seconds for part, seconds in row.result.latency.items()}
+    if row.cell.method == "neurosurgeon":
+        latency = {part: 100.0 * seconds for part, seconds in latency.items()}
+    return replace(
+        row, inputs={**row.inputs, name: "0" * 64}, result=replace(row.result, latency=latency)
+    )
 
 
 def test_the_scorecard_of_a_store_and_the_computed_one_agree(

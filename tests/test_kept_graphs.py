@@ -66,9 +66,14 @@ def test_a_damaged_or_stale_graph_counts_as_none(cache_folder: Path, damage: str
 def test_the_key_follows_the_spec_and_the_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = model_spec("alexnet-cifar")
     keys = {graph_key(spec), graph_key(model_spec("alexnet-cifar[hidden=512]"))}
-    monkeypatch.setattr(graphs, "_version", lambda _: "another")
+    versions = {"torch": "2.9.0", "torchvision": "0.24.0"}
+    monkeypatch.setattr(graphs, "installed_version", versions.get)
     keys.add(graph_key(spec))
     assert len(keys) == 3
+    versions["torch"] = "2.9.0+cpu"  # another build of the same release
+    assert graph_key(spec) in keys
+    versions["torch"] = "2.9.1"
+    assert graph_key(spec) not in keys
 
 
 def test_a_cache_that_cannot_be_written_is_no_error(

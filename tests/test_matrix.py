@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import random
+import re
 from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks import matrix as matrix_module
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell
 from benchmarks.matrix import (
@@ -84,6 +88,21 @@ def without(line: str) -> str:
             "coincide",
         ),
         (GOOD + "include = [{metod = 'all_local'}]", "'metod'; did you mean 'method'"),
+        (GOOD + "include = [{seed = true}]", "include.0.seed.0 is True: allowed is text or a num"),
+        (GOOD + "include = 3", "include.0 is 3; allowed is a table, such as { method = "),
+        (GOOD + "include = {}", "a filter that asks for nothing; give a table such as { method = "),
+        (
+            GOOD + "exclude = [{method = []}]",
+            "a filter that asks for nothing; give a table such as",
+        ),
+        (GOOD + "rate_sweep = 3", "rate_sweep is 3; allowed is a table"),
+        (GOOD + "seeds = [1.5]", "seeds.0 is 1.5; allowed is a whole number"),
+        (GOOD + "seeds = [9223372036854775808]", "seeds.0 is 9223372036854775808"),
+        (GOOD + "description = 1", "description is 1; allowed is text"),
+        (
+            GOOD + "rate_sweep = {start_bps = 1e3, stop_bps = 1e6, points = 1000001}",
+            "rate_sweep.points is 1000001",
+        ),
         ("models = [", "not valid TOML"),
     ],
 )
@@ -127,6 +146,43 @@ def test_an_unknown_convention_or_matrix_offers_the_nearest(tmp_path: Path) -> N
 def test_a_device_without_flops_is_refused_before_anything_runs() -> None:
     with pytest.raises(CoinferError, match="no FLOP/s is published"):
         cells(GOOD.replace("jetson-tk1", "raspberry-pi-3b+@cia2021"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("jetson-tk1", "raspberry-pi-3b+@cia2021"),
+        ("jetson-tk1", "custom"),
+        ("tesla-p100", "custom"),
+        ("wifi", "rate"),
+        ("wifi", "radio"),
+        ("wifi", "radio-1mhz"),
+        ("wifi", "bsc"),
+    ],
+)
+def test_what_is_said_to_be_given_can_be_given_in_a_matrix(old: str, new: str) -> None:
+    with pytest.raises(CoinferError) as error:
+        cells(GOOD.replace(old, new))
+    assert "--" not in str(error.value)  # a matrix has no options
+    hint = re.search(r"'([^']*\[\w+=)(\S+)\]'", str(error.value))
+    if hint is None:
+        assert "has no snrs_db" in str(error.value)
+        return
+    number = "0.01" if hint[2] == "0.01" else "1e6"
+    mended = GOOD.replace(old, f"{hint[1]}{number}]") + "snrs_db = 10"
+    assert len(cells(mended)) == len(cells(GOOD))
+
+
+def test_the_example_of_the_module_is_a_matrix() -> None:
+    doc = inspect.getdoc(matrix_module)
+    assert doc is not None
+    text = "\n".join(line for line in doc.splitlines() if line.startswith("    "))
+    shown = parsed(dedent(text))
+    assert shown.filters.include
+    assert shown.filters.exclude
+    found = cells(dedent(text))
+    assert {cell.method for cell in found} == {"all_local", "neurosurgeon"}
+    assert all(cell.link.startswith("rate") or cell.link == "3g" for cell in found)
 
 
 def test_every_shipped_matrix_expands() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from coinfer.conventions import convention, conventions
 from coinfer.cost import plan_workload, scenario_latency
 from coinfer.errors import CoinferError
 from coinfer.hardware import Link, Processor
-from coinfer.method import Context, Method
+from coinfer.method import Context, Method, MethodCard
 from coinfer.plan import Scenario, Selection, Task
 from methods import worlds
 from methods.all_local import AllLocal
@@ -75,12 +76,12 @@ rates = st.floats(1e2, 1e10)
 speeds = st.floats(1e5, 1e13)
 
 
-@given(rate=rates, device=speeds, server=speeds, rules=st.sampled_from(["qho2024", "cpcdrl2024"]))
+@given(rate=rates, device=speeds, server=speeds, name=st.sampled_from(["qho2024", "cpcdrl2024"]))
 def test_neurosurgeon_is_the_best_of_its_cuts_by_the_literal_equations(
-    rate: float, device: float, server: float, rules: str
+    rate: float, device: float, server: float, name: str
 ) -> None:
-    task, scenario = worlds.small_task(), worlds.scenario(rate, device, server, rules)
-    interior_only = rules == "qho2024"
+    task, scenario = worlds.small_task(), worlds.scenario(rate, device, server, name)
+    interior_only = name == "qho2024"
     cuts = [
         (cut.index, 0.0 if cut.kind == "output" else 32.0 * cut.elements)
         for cut in task.graph.cuts
@@ -91,11 +92,11 @@ def test_neurosurgeon_is_the_best_of_its_cuts_by_the_literal_equations(
     assert found == pytest.approx(best, rel=1e-12)
 
 
-@given(rate=rates, device=speeds, server=speeds, rules=st.sampled_from(sorted(conventions())))
+@given(rate=rates, device=speeds, server=speeds, name=st.sampled_from(sorted(conventions())))
 def test_exhaustive_bounds_what_neither_prunes_nor_encodes(
-    rate: float, device: float, server: float, rules: str
+    rate: float, device: float, server: float, name: str
 ) -> None:
-    task, scenario = worlds.small_task(), worlds.scenario(rate, device, server, rules)
+    task, scenario = worlds.small_task(), worlds.scenario(rate, device, server, name)
     bound = total_s(ask(Exhaustive(), task, scenario), task, scenario)
     rivals = [
         AllLocal(),
@@ -147,14 +148,14 @@ def test_a_dead_link_means_all_local(device: float, server: float) -> None:
 @given(rate=rates, power=st.integers(-20, 20))
 def test_scaling_bits_and_rate_together_changes_nothing(rate: float, power: int) -> None:
     task = worlds.small_task()
-    scenario = worlds.scenario(rate, rules="qho2024")
+    scenario = worlds.scenario(rate, convention="qho2024")
     plan = ask(Neurosurgeon(), task, scenario).plan
     assert plan is not None
     work = plan_workload(plan, task, scenario.convention)
     scale = 2.0**power
     scaled = scenario_latency(
         type(work)(work.device_flops, work.server_flops, work.uplink_bits * scale),
-        worlds.scenario(rate * scale, rules="qho2024"),
+        worlds.scenario(rate * scale, convention="qho2024"),
     )
     assert scaled.total_s == scenario_latency(work, scenario).total_s
 
@@ -174,7 +175,7 @@ def test_all_server_refuses_what_was_never_measured_and_what_the_convention_excl
     assert unmeasured is not None
     assert "no png size was measured" in unmeasured.reason
     excluded = AllServer(payload="png").supports(
-        worlds.small_task(), worlds.scenario(rules="qho2024")
+        worlds.small_task(), worlds.scenario(convention="qho2024")
     )
     assert excluded is not None
     assert "qho2024 admits float32" in excluded.reason
@@ -185,7 +186,9 @@ def test_energy_needs_watts_and_then_minimises_energy() -> None:
     method = Neurosurgeon(objective="energy")
     refusal = method.supports(task, worlds.scenario())
     assert refusal is not None
-    assert "--device-watts" in refusal.reason
+    assert refusal.reason == (
+        "energy needs watts; give 'world[compute_watts=...]' and 'world[transmit_watts=...]'"
+    )
     # A radio that costs nothing and a device that does: send the input, however slow the link.
     scenario = Scenario(
         Processor("d", "device", 1e8, compute_watts=5.0),
@@ -245,6 +248,44 @@ def test_a_whole_number_is_the_same_option_as_its_float(tmp_path: Path) -> None:
     assert refs == {"stepping[step=2.0,turns=3]"}
 
 
+@pytest.mark.parametrize("header", ["", "from __future__ import annotations\n"])
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("step=fast", "step is 'fast'; allowed is a number"),
+        ("step=true", "step is True; allowed is a number"),
+        ("turns=2.5", "turns is 2.5; allowed is a whole number"),
+        ("turns=false", "turns is False; allowed is a whole number"),
+        ("on=1", "on is 1; allowed is true or false"),
+        ("word=3", "word is 3; allowed is text, in quotes if it reads as a number"),
+        ("step=null", "step is None; allowed is a number"),
+    ],
+)
+def test_an_option_is_of_the_type_of_its_field(
+    tmp_path: Path, header: str, given: str, words: str
+) -> None:
+    path = tmp_path / "typed.py"
+    path.write_text(
+        f"{header}from dataclasses import dataclass\n"
+        "from coinfer.method import Method, MethodCard\n"
+        "@dataclass(frozen=True)\n"
+        "class Typed(Method):\n"
+        "    card = MethodCard(name='typed', title='T', idea='i', reference='r')\n"
+        "    step: float = 0.1\n"
+        "    turns: int = 1\n"
+        "    on: bool = False\n"
+        "    word: str = 'x'\n"
+        "    maybe: float | None = None\n"
+        "    def select(self, library, scenario, context): return None\n"
+    )
+    make = find_methods((str(path),)).make
+    with pytest.raises(CoinferError) as error:
+        make(f"typed[{given}]")
+    assert str(error.value) == f"method 'typed': {words}"
+    good = 'typed[maybe=null,on=true,step=3,turns=4,word="5"]'
+    assert str(make(good).ref) == 'typed[on=true,step=3.0,turns=4,word="5"]'
+
+
 def test_refs_leave_defaults_out_so_equal_methods_have_equal_names() -> None:
     make = installed_methods().make
     assert str(make("neurosurgeon[objective=latency]").ref) == "neurosurgeon"
@@ -262,3 +303,62 @@ def test_a_context_draws_on_from_one_stream_of_its_own() -> None:
     assert len(set(drawn(1))) == 3
     assert drawn(1) == drawn(1)
     assert not set(drawn(1)) & set(drawn(2))
+
+
+def test_no_plan_of_a_baseline_depends_on_the_scenario() -> None:
+    # What a card says that its plan may depend on is what it does depend on.
+    assert {method.card.name: method.card.sees for method in (AllLocal(), AllServer())} == {
+        "all_local": frozenset(),
+        "all_server": frozenset(),
+    }
+
+
+CARD: dict[str, Any] = {"name": "x", "title": "X", "idea": "i", "reference": "r"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"name": "a,b"}, "MethodCard.name of 'a,b' is 'a,b'; allowed: text without , [ ] ="),
+        ({"name": 3}, "MethodCard.name of '3' is 3"),
+        ({"cuts": frozenset()}, "MethodCard.cuts of 'x' is frozenset(); allowed: input, interior"),
+        ({"cuts": "interior"}, "MethodCard.cuts of 'x' is 'interior'; allowed: input, interior"),
+        ({"cuts": {"inside"}}, "MethodCard.cuts of 'x' is {'inside'}"),
+        ({"sees": {"rate"}}, "MethodCard.sees of 'x' is {'rate'}; allowed: device, server, link"),
+        ({"phases": ("train",)}, "MethodCard.phases of 'x' is ('train',); allowed: pretrain"),
+        ({"prunes": "all"}, "MethodCard.prunes of 'x' is 'all'; allowed: none, device, whole"),
+        ({"payload": "bits"}, "MethodCard.payload of 'x' is 'bits'; allowed: digital, analog"),
+        ({"accuracy_signal": "test"}, "allowed: baseline, measured, predictor"),
+        ({"constraint": "soft"}, "allowed: none, hard, reward"),
+        ({"needs_scenario": "yes"}, "allowed: no, select, build"),
+        ({"fidelity": "exact"}, "allowed: paper_exact, paper_choices"),
+        ({"stochastic": 1}, "MethodCard.stochastic of 'x' is 1; allowed: True, False"),
+    ],
+)
+def test_a_card_that_cannot_be_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(CoinferError) as error:
+        MethodCard(**{**CARD, **fields})
+    assert words in str(error.value)
+
+
+def test_a_cards_collections_are_what_they_are_said_to_be() -> None:
+    card = MethodCard(**CARD, cuts={"input"}, sees=["link", "snr"], phases=["fit"])
+    assert (card.cuts, card.sees, card.phases) == ({"input"}, {"link", "snr"}, ("fit",))
+    assert hash(card) == hash(
+        MethodCard(**CARD, cuts={"input"}, sees={"snr", "link"}, phases=("fit",))
+    )
+
+
+def test_a_constructor_cannot_end_the_run(tmp_path: Path) -> None:
+    path = tmp_path / "leaving.py"
+    path.write_text(
+        "from dataclasses import dataclass\n"
+        "from coinfer.method import Method, MethodCard\n"
+        "@dataclass(frozen=True)\n"
+        "class Leaving(Method):\n"
+        "    card = MethodCard(name='leaving', title='L', idea='i', reference='r')\n"
+        "    def __post_init__(self): raise SystemExit(0)\n"
+        "    def select(self, library, scenario, context): return None\n"
+    )
+    with pytest.raises(CoinferError, match="method 'leaving': SystemExit: 0"):
+        find_methods((str(path),)).make("leaving")

@@ -41,6 +41,12 @@ def number():
 def broken():
     raise ValueError("no weights here")
 
+def needy(a, *, b):
+    raise ValueError(f"{a} {b}")
+
+def anything(**options):
+    return make(**options)
+
 instance = Net()
 """
 
@@ -173,6 +179,23 @@ def test_meta_networks_have_shapes_without_data(name: str) -> None:
     assert network.training
 
 
+def test_meta_networks_share_what_the_network_shares(tmp_path: Path) -> None:
+    path = tmp_path / "tied.py"
+    path.write_text(
+        "import torch\nfrom torch import nn\n"
+        "class Tied(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        assert torch.ones(1).item() == 1  # needs data\n"
+        "        self.one, self.two = nn.Linear(4, 4), nn.Linear(4, 4)\n"
+        "        self.two.weight = self.one.weight\n"
+        "    def forward(self, x): return self.two(self.one(x))\n"
+    )
+    network = build(model_spec(f"{path}:Tied"), device="meta")
+    assert network.two.weight is network.one.weight
+    assert network.two.weight.is_meta
+
+
 def test_a_layer_graph_is_traced_once() -> None:
     assert layer_graph("vgg16") is layer_graph("vgg16")
 
@@ -197,12 +220,17 @@ def test_torchvisions_classifiers_by_name() -> None:
     [
         ("torchvision:resnet19", "unknown torchvision classifier 'resnet19'; .*'resnet18'"),
         ("torchvision:fcn_resnet50", "unknown torchvision classifier .*'resnet50'"),
-        ("torchvision:resnet18[size=3]", "unknown option .*'size'; .*image_size"),
+        (
+            "torchvision:resnet18[size=3]",
+            "unknown option 'size' of model 'torchvision:resnet18'; "
+            "accepted: image_size, num_classes",
+        ),
         ("torchvision:resnet18[image_size=0]", "image_size is 0; allowed is a whole number from 1"),
         ("torchvision:resnet18[num_classes=ten]", "num_classes is 'ten'; allowed"),
         ("torchvision:resnet18[num_classes=true]", "num_classes is True; allowed"),
         ("resnet19", "unknown model 'resnet19'; did you mean 'resnet18'"),
-        ("alexnet[hidden=3]", "unknown option of model 'alexnet': 'hidden'"),
+        ("alexnet[hidden=3]", "unknown option 'hidden' of model 'alexnet'; accepted: none"),
+        ("alexnet-cifar[hiden=200]", "unknown option 'hiden' .*; accepted: hidden"),
         ("alexnet-cifar[hidden=119]", "hidden is 119; allowed is 120 to 1024"),
         ("alexnet-cifar[hidden=1025]", "hidden is 1025; allowed is 120 to 1024"),
         ("alexnet-cifar[hidden=300.5]", "hidden is 300.5; allowed is 120 to 1024"),
@@ -224,6 +252,7 @@ def test_networks_from_a_file(net: str) -> None:
     assert layer_graph(f"{net}:make[input=3x8x6,width=7]").layers[-1].out_shape == (7, 6, 4)
     assert layer_graph(f"{net}:wide").layers[-1].out_shape == (6, 6, 6)
     assert layer_graph(f"{net}:wide[input=5x9x9]").layers[-1].out_shape == (6, 7, 7)
+    assert layer_graph(f"{net}:anything[width=2]").layers[-1].out_shape == (2, 30, 30)
     assert isinstance(build(model_spec(f"{net}:Net")), nn.Module)
 
 
@@ -254,7 +283,10 @@ def test_an_edited_file_is_another_network(net: str) -> None:
         ("net.py:mak", "unknown factory in .*'mak'; did you mean 'make'"),
         ("net.py:number", "number' returns a int; accepted: torch.nn.Module"),
         ("net.py:broken", "broken' fails: ValueError: no weights here"),
-        ("net.py:make[depth=3]", "make' fails: TypeError: .*depth"),
+        ("net.py:make[depth=3]", "unknown option 'depth' of .*make'; accepted: input, width"),
+        ("net.py:needy", r"leaves out what the factory needs; give .*net\.py:needy\[a=...,b=...\]"),
+        ("net.py:needy[a=1]", r"give .*net\.py:needy\[b=...\]"),
+        ("net.py:needy[a=1,b=2]", "needy' fails: ValueError: 1 2"),
         ("net.py:instance", "instance' is a Net; accepted: a function or class"),
         ("net.py:make[input=3x0x3]", "positive whole numbers"),
         ("net.py:make[input=3*3]", r"input is '3\*3'; accepted: sizes such as 3x32x32"),
@@ -285,13 +317,8 @@ def _failing_import(
             raise failures[name]
         return real(name, package)
 
-    def version(package: str) -> str:
-        if package not in versions:
-            raise torchlib.metadata.PackageNotFoundError(package)
-        return versions[package]
-
     monkeypatch.setattr(torchlib.importlib, "import_module", import_module)
-    monkeypatch.setattr(torchlib.metadata, "version", version)
+    monkeypatch.setattr(torchlib, "installed_version", versions.get)
 
 
 @pytest.mark.parametrize(
@@ -327,6 +354,76 @@ def test_missing_packages_are_one_clear_line(monkeypatch: pytest.MonkeyPatch) ->
     _failing_import(monkeypatch, {}, {"torch": ModuleNotFoundError("No module named 'torch'")})
     with pytest.raises(CoinferError, match=r"^torch is not installed; install the two together"):
         build(model_spec("mobilenet_v1"))
+
+
+def runs(code: str) -> None:
+    """Run Python code in a process of its own, which must end well."""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_a_question_about_a_network_loads_no_compiler(net: str, tmp_path: Path) -> None:
+    wrapped = tmp_path / "wrapped.py"
+    wrapped.write_text(
+        "from torchvision import models\ndef net(): return models.squeezenet1_1(num_classes=3)\n"
+    )
+    names = ["torchvision:squeezenet1_1[image_size=64]", "alexnet-cifar[hidden=150]", f"{net}:make"]
+    runs(
+        "import os, sys\n"
+        f"os.environ['COINFER_CACHE'] = {str(tmp_path)!r}\n"
+        "from coinfer.graphs import layer_graph\n"
+        f"for name in {names[1:]}: layer_graph(name)\n"
+        "assert 'torchvision' not in sys.modules\n"
+        f"layer_graph('{wrapped}:net[input=3x64x64]')\n"
+        f"layer_graph({names[0]!r})\n"
+        "assert 'torchvision' in sys.modules and 'torch._dynamo' not in sys.modules\n"
+    )
+
+
+def test_torchvisions_operators_find_the_compiler_when_they_need_it() -> None:
+    runs(
+        "import sys, torch\n"
+        "from coinfer.torchlib import import_torchvision\n"
+        "ops = import_torchvision().ops\n"
+        "image, boxes = torch.rand(1, 1, 8, 8), torch.tensor([[0.0, 1.0, 1.0, 5.0, 5.0]])\n"
+        "pooled = ops.roi_align(image, boxes, 2)\n"
+        "assert 'torch._dynamo' not in sys.modules\n"
+        "assert ops.roi_align.__globals__['is_compile_supported']('cpu') in (True, False)\n"
+        "assert sys.modules['torch._dynamo.utils'] is sys.modules['torch._dynamo'].utils\n"
+        "assert torch.equal(ops.roi_align(image, boxes, 2), pooled)\n"
+    )
+
+
+@pytest.fixture
+def compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that stands for torch's compiler, not loaded yet."""
+    name = f"compiler_of_{tmp_path.name}"
+    (tmp_path / f"{name}.py").write_text(
+        "counters = {}\ndef is_compile_supported(device): return device == 'cpu'\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torchlib, "_COMPILER", name)
+    return name
+
+
+def test_one_function_of_the_compiler_does_not_load_it_until_called(compiler: str) -> None:
+    with torchlib.compiler_on_demand():
+        supported = importlib.import_module(compiler).is_compile_supported
+    assert compiler not in sys.modules
+    assert [supported("cpu"), supported("toaster")] == [True, False]
+    assert Path(str(sys.modules[compiler].__file__)).stem == compiler
+
+
+def test_whatever_else_is_asked_of_the_compiler_is_its_own(compiler: str) -> None:
+    with torchlib.compiler_on_demand():
+        stand_in = importlib.import_module(compiler)
+        counters = stand_in.counters
+    real = sys.modules[compiler]
+    assert real is not stand_in
+    assert real.counters is counters
+    with torchlib.compiler_on_demand():
+        assert importlib.import_module(compiler) is real
+    with pytest.raises(AttributeError):
+        _ = stand_in.nothing
 
 
 def test_the_registry_imports_without_torch() -> None:

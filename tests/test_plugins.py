@@ -83,6 +83,17 @@ def test_a_file_is_imported_once_per_content(half_file: Path, tmp_path: Path) ->
         ("def broken(:\n", "does not import: SyntaxError"),
         (HALVES.replace("half_way", "all_local"), "already defined by built-in"),
         (HALVES.replace('"half"', '"float32"', 1), "already defined by coinfer.parts"),
+        (
+            HALVES.replace('"analytic"', '"guessed"'),
+            "coder 'half' .*evidence is 'guessed'; allowed",
+        ),
+        (HALVES.replace("card: ClassVar", "cards: ClassVar"), "class HalfWay has no card; give it"),
+        (
+            HALVES.replace("MethodCard(\n", "dict(\n"),
+            "card of class HalfWay is a dict; accepted is",
+        ),
+        (HALVES.replace("def select", "def choose"), "class HalfWay defines no method 'select'"),
+        (HALVES.replace('name="half_way"', 'name="a,b"'), "MethodCard.name of 'a,b' is 'a,b'"),
     ],
 )
 def test_a_bad_method_file_is_refused_in_one_line(tmp_path: Path, text: str, words: str) -> None:
@@ -91,6 +102,22 @@ def test_a_bad_method_file_is_refused_in_one_line(tmp_path: Path, text: str, wor
     with pytest.raises(CoinferError, match=words) as caught:
         find_methods((str(path),))
     assert "\n" not in str(caught.value)
+
+
+def test_a_base_that_others_of_the_file_complete_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "family.py"
+    bases = dedent(
+        """
+        class Abstract(HalfWay): card = None
+        class First(Abstract):
+            card = MethodCard(name="first", title="F", idea="i", reference="r")
+        """
+    )
+    path.write_text(HALVES + bases)
+    assert {"half_way", "first"} <= set(find_methods((str(path),)).classes)
+    path.write_text(HALVES + bases + "class Second(HalfWay): card = None\n")
+    with pytest.raises(CoinferError, match="class Second has no card"):
+        find_methods((str(path),))
 
 
 def test_a_missing_method_file_is_refused() -> None:
@@ -132,6 +159,41 @@ def test_a_broken_entry_point_is_reported_and_harms_no_other(
     assert {"half_way", "all_local", "neurosurgeon"} <= set(found.classes)
     assert {plugin.name for plugin in found.broken} == {"gone", "not_a_method", "taken"}
     assert all("\n" not in plugin.error for plugin in found.broken)
+    why = {
+        "gone": r"entry point no_such_package_of_ours:Gone\) does not load: ModuleNotFoundError",
+        "not_a_method": r"does not load: not a subclass of coinfer.method.Method",
+        "taken": r"does not load: method 'all_local' of .* is already defined by built-in",
+    }
+    for name, words in why.items():
+        for asked in (found.make, found.card):
+            with pytest.raises(CoinferError, match=rf"method '{name}' .*{words}"):
+                asked(name)
+    with pytest.raises(CoinferError, match="unknown method 'half_wai'; did you mean 'half_way'"):
+        found.make("half_wai")
+
+
+@pytest.mark.usefixtures("_fresh_registries")
+def test_a_broken_part_is_reported_and_says_why_where_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    point = importlib.metadata.EntryPoint
+    entry_points_of(
+        monkeypatch,
+        point("lost", "no_such_package_of_ours:Lost", "coinfer.parts"),
+        point("dumb", "tests.test_plugins:Dumb", "coinfer.parts"),
+    )
+    found = installed_methods()
+    assert {plugin.name for plugin in found.broken} == {"lost", "dumb"}
+    with pytest.raises(CoinferError, match="codec 'lost' .*does not load: ModuleNotFoundError"):
+        found.parts.codec("lost")
+    with pytest.raises(CoinferError, match="coder 'dumb' .*it has no method 'available'"):
+        found.parts.coder("dumb")
+
+
+class Dumb:
+    """A coder that cannot be asked anything."""
+
+    kind, name = "coder", "dumb"
 
 
 class Impostor(AllLocal):

@@ -196,7 +196,7 @@ class TestMaskedEqualsPruned:
         kept = some_units(space, 5)
         theirs = remove(network, space, kept).state_dict()
         channels = channel_map(trace(network, (3, 32, 32)))
-        gone = groups_module._gone(channels, kept)
+        gone = groups_module.gone_units(channels, kept)
         groups_module._remove_selected(network, channels, gone, before=np.zeros_like(gone))
         ours = network.state_dict()
         assert ours.keys() == theirs.keys()

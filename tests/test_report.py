@@ -13,15 +13,20 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.catalog import Catalog
+from benchmarks.rows import Row
 from benchmarks.store import Run, Store
+from coinfer.cli import run as coinfer
 from coinfer.errors import CoinferError
+from coinfer.presets import built_in_presets
 from reports.cli import report
-from reports.page import MAX_ROWS, render, write_report
+from reports.page import MARK, MAX_ROWS, render, write_report
 from reproduce.claims import papers
 from reproduce.facts import Facts
 from reproduce.findings import answer_all
+from reproduce.freshness import Checked
 from reproduce.scorecard import judge_all
-from tests.latencies import grid, timed
+from tests.latencies import current, grid, timed
 
 EVIL = "<script>alert(1)</script>"
 RUN = Run(
@@ -37,6 +42,25 @@ RUN = Run(
         "git": {"commit": "abc", "dirty": True},
     },
 )
+METHOD = """
+from dataclasses import dataclass
+from typing import ClassVar
+
+from coinfer.method import Method, MethodCard
+from coinfer.plan import CutRef, Plan, Selection
+
+
+@dataclass(frozen=True)
+class Mine(Method):
+    card: ClassVar[MethodCard] = MethodCard(
+        name="mine", title="Mine", idea="x", reference="x", cuts=frozenset({"interior"}),
+        sees=frozenset(),
+    )
+
+    def select(self, library, scenario, context):
+        cut = context.cuts[0]
+        return Selection(Plan(context.task.model, CutRef(cut.index, cut.after)), evaluations=1)
+"""
 VOID = {"meta", "br", "link", "img", "hr", "input", "path", "use"}
 
 
@@ -74,10 +98,31 @@ class Page(HTMLParser):
             self.text += data
 
 
-def page_of(rows: list) -> str:  # type: ignore[type-arg]
+class Anything:
+    """Presets in which every name is known."""
+
+    def __getattr__(self, kind: str):  # type: ignore[no-untyped-def]
+        return lambda ref: built_in_presets().server("tesla-p100")
+
+
+class AnyCatalog(Catalog):
+    presets = Anything()  # type: ignore[assignment]
+
+
+def page_of(rows: list[Row], *set_aside: Checked) -> str:
     facts = Facts.of(rows)
     paper = papers()["Q"]
-    return render(rows, [RUN], judge_all(paper.claims, facts), answer_all(paper.findings, facts))
+    return render(
+        [*(Checked(row, run_id="1") for row in rows), *set_aside],
+        [RUN],
+        judge_all(paper.claims, facts),
+        answer_all(paper.findings, facts),
+        AnyCatalog(),
+    )
+
+
+def text_of(*rows: Row) -> str:
+    return " ".join(Page(page_of(list(rows))).text.split())
 
 
 def test_names_are_shown_escaped() -> None:
@@ -92,6 +137,87 @@ def test_names_are_shown_escaped() -> None:
     # As text, it is there: method, device, reason and command line at least.
     assert page.text.count(EVIL) >= 4
     assert '"><b>' in page.text
+
+
+def test_nothing_in_a_name_acts_on_the_reader() -> None:
+    evil = "\x1b[31m\u202eright to left\u2066\u200b\x00"
+    html = page_of([timed(evil), timed("all_local", status="failed", reason=evil)])
+    assert "\\x1b[31m\\u202eright to left\\u2066\\u200b\\x00" in html
+    assert all(sign.isprintable() or sign == "\n" for sign in html)
+
+
+def test_every_number_has_its_evidence_class_and_its_row() -> None:
+    row = timed("all_local", 0.25, evidence="measured")
+    told = replace(
+        row,
+        result=replace(
+            row.result,
+            evidence={"latency": "measured", "uplink_bits": "analytic", "accuracy": "published",
+                      "accuracy_loss": "predicted", "energy": "analytic"},
+            accuracy=0.8742, accuracy_loss=0.005, energy_j=1.5,
+        ),
+    )  # fmt: skip
+    text = text_of(told)
+    for number in (
+        "250 ms measured", "1,000,000 analytic", "0.5 points predicted", "87.42 % published",
+        "1.5 J analytic",
+    ):  # fmt: skip
+        assert number in text, number
+    assert f"{told.key[:8]} run 1" in text
+    assert "Published accuracies: alexnet: Mu et al. 2024" in text
+    # A quantity that no row has has no column; a number of unknown origin says so.
+    without = text_of(timed("all_local"))
+    assert "Accuracy loss" not in without
+    assert "1,000,000 evidence unknown" in without
+
+
+def test_the_numbers_behind_a_verdict_name_their_rows() -> None:
+    rows = grid({})
+    html = page_of(rows)
+    page = Page(html)
+    used = {row.key for row in rows if row.cell.device == "jetson-tk1"}
+    assert {f"#row-{key}" for key in used} <= set(page.links)
+    assert {f"row-{row.key}" for row in rows} <= set(page.ids)
+    text = " ".join(page.text.split())
+    assert "all_server / neurosurgeon at 3g: 1.00x (analytic; rows" in text
+
+
+def test_where_speeds_and_rates_come_from(store: Path, tmp_path: Path) -> None:
+    made(store, tmp_path)
+    text = " ".join(Page((tmp_path / "index.html").read_text()).text.split())
+    assert "device jetson-tk1 326.4 GFLOP/s Mu et al. 2024" in text
+    assert "link 4g 11.22 Mbit/s Mu et al. 2024 (QHO), Table III" in text
+    assert "convention qho2024" in text
+    own = [Checked(current(timed("all_local", link="rate[rate_bps=123000.0]")))]
+    write_report(own, [], tmp_path / "own", Catalog())
+    text = " ".join(Page((tmp_path / "own" / "index.html").read_text()).text.split())
+    assert "device raspberry-pi-4b 3 GFLOP/s" in text
+    assert "link rate" not in text  # it says its number itself
+
+
+def test_links_are_in_the_order_of_their_rates() -> None:
+    rates = {"rate[rate_bps=200000.0]": 2e5, "wifi": 54e6, "rate[rate_bps=10000000.0]": 1e7,
+             "rate[rate_bps=3000.0]": 3e3, "4g": 11e6}  # fmt: skip
+    rows = [
+        replace(row, result=replace(row.result, rate_bps=rates[row.cell.link]))
+        for row in (timed("all_local", link=link) for link in rates)
+    ]
+    # One method failed at that rate, of which other rows know the number; two links have no result.
+    rows.append(timed("neurosurgeon", link="4g", status="failed", reason="x"))
+    rows += [timed("all_local", link=f"rate[rate_bps={r}]", status="failed") for r in (90.0, 200.0)]
+    for given in (rows, rows[::-1]):
+        html = page_of(given)
+        table = html[html.index('class="rows') :]
+        places = [
+            table.index(f'class="title">{link}')
+            for link in (
+                "rate[rate_bps=3000.0]", "rate[rate_bps=200000.0]", "rate[rate_bps=10000000.0]",
+                "4g", "wifi", "rate[rate_bps=90.0]", "rate[rate_bps=200.0]",
+            )
+        ]  # fmt: skip
+        assert places == sorted(places)
+        four = [at.start() for at in re.finditer(r'class="title">4g', table)]
+        assert four[1] < table.index('class="title">wifi')
 
 
 def test_every_verdict_is_told_in_words_with_its_cause() -> None:
@@ -143,6 +269,82 @@ def test_long_tables_are_cut_and_say_so() -> None:
     assert f"The first {MAX_ROWS} of {MAX_ROWS + 5} rows" in text
 
 
+# Rows that other code computed.
+
+
+def test_rows_that_decide_nothing_are_marked_and_counted() -> None:
+    good = [timed("all_local"), timed("all_server")]
+    stale = [
+        Checked(timed("neurosurgeon", link=link), "1", ("harness",)) for link in ("3g", "4g", "5g")
+    ]
+    other = Checked(timed("mine"), "1", unknown="unknown method 'mine'")
+    html = page_of(good, *stale, other)
+    text = " ".join(Page(html).text.split())
+    assert "4 of 6 rows decide no claim and no figure." in text
+    assert "3 stale: computed by other code; changed since: the source of the harness" in text
+    assert "1 not checked: not to be compared with what would be computed now" in text
+    assert "unknown method 'mine'" in text
+    assert len(re.findall(r'<tr id="row-[^"]*" class="stale">', html)) == 3
+    assert len(re.findall(r'<tr id="row-[^"]*" class="not-checked">', html)) == 1
+    assert text.count("neurosurgeon stale") == 3
+    for absent in ("decide no claim", "stale", "not checked"):
+        assert absent not in " ".join(Page(page_of(good)).text.split())
+
+
+def test_older_answers_of_a_cell_are_counted_and_not_shown() -> None:
+    row = timed("all_local", 0.25)
+    old = replace(timed("all_local", 0.5), inputs={"method": "old"})
+    text = " ".join(Page(page_of([row], Checked(old, "", ("method",)))).text.split())
+    assert "1 rows" not in text
+    assert "1 older answer to cells of these is not shown." in text
+    assert "250 ms" in text
+    assert "500 ms" not in text
+    assert "decide no claim" not in text
+
+
+@pytest.mark.parametrize("name", ["harness", "method"])
+def test_a_store_of_other_code_decides_no_claim_and_draws_no_figure(
+    tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "other.sqlite"
+    with Store.open(path) as opened:
+        rows = [current(row, **{name: "0" * 64}) for row in grid({})]
+        opened.put(rows, opened.begin_run({}))
+    done = CliRunner().invoke(
+        report, ["--store", str(path), "-o", str(tmp_path / "site")], catch_exceptions=False
+    )
+    assert done.exit_code == 0
+    assert "36 of 36 rows stale: computed by other code" in done.stderr
+    assert {file.name for file in (tmp_path / "site").iterdir()} == {
+        "index.html", "scorecard.json",
+    }  # fmt: skip
+    told = json.loads((tmp_path / "site" / "scorecard.json").read_text())["claims"]
+    about = [one for one in told if one["id"].startswith("Q-f6")]
+    assert {one["verdict"] for one in about} == {"pending"}
+    assert all("computed by other code" in one["cause"] for one in about)
+    text = " ".join(Page((tmp_path / "site" / "index.html").read_text()).text.split())
+    assert "36 of 36 rows decide no claim" in text
+    assert "Not drawn, since other code computed its rows: QHO paper, Fig. 6" in text
+
+
+def test_rows_of_a_method_file_are_current_where_the_file_is_given(tmp_path: Path) -> None:
+    method = tmp_path / "mine.py"
+    method.write_text(METHOD)
+    store, site = tmp_path / "mine.sqlite", tmp_path / "site"
+    run = ["run", "demo", "--store", str(store), "--method-file", str(method), "--quiet"]
+    few = ["--methods", "mine", "--models", "alexnet", "--include", "link=3g"]
+    assert coinfer([*run, *few]) == 0
+    arguments = ["--store", str(store), "-o", str(site)]
+    without = CliRunner().invoke(report, arguments, catch_exceptions=False)
+    assert "3 of 3 rows not checked" in without.stderr
+    assert "unknown method 'mine'" in without.stderr
+    given = CliRunner().invoke(
+        report, [*arguments, "--method-file", str(method)], catch_exceptions=False
+    )
+    assert given.stderr == ""
+    assert "decide no claim" not in (site / "index.html").read_text()
+
+
 def test_provenance_of_the_runs() -> None:
     text = " ".join(Page(page_of([timed("all_local")])).text.split())
     assert "2024-05-01T12:00:00Z to not finished" in text
@@ -154,7 +356,7 @@ def test_provenance_of_the_runs() -> None:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("store") / "results.sqlite"
-    rows = grid({("raspberry-pi-4b", "3g", "neurosurgeon"): 1.25})
+    rows = [current(row) for row in grid({("raspberry-pi-4b", "3g", "neurosurgeon"): 1.25})]
     with Store.open(path) as opened:
         run_id = opened.begin_run({**RUN.provenance, "started_at": RUN.started_at})
         opened.put(rows, run_id)
@@ -199,18 +401,99 @@ def test_the_same_store_gives_the_same_bytes(store: Path, tmp_path: Path) -> Non
 
 
 def test_a_store_without_the_figures_cells_has_no_figure(tmp_path: Path) -> None:
-    rows = [timed("all_local", model="resnet18")]
-    files = write_report(rows, [], tmp_path)
+    rows = [Checked(current(timed("all_local", model="resnet18")))]
+    files, warnings = write_report(rows, [], tmp_path, Catalog())
     assert {path.name for path in files} == {"index.html", "scorecard.json"}
+    assert warnings == []
     page = Page((tmp_path / "index.html").read_text())
     assert "figure" not in page.tags
     assert "The store records no runs." in page.text
 
 
-def test_an_empty_store_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CoinferError, match="no rows to report"):
-        write_report([], [], tmp_path / "site")
+def test_an_empty_store_is_refused_with_a_way_to_fill_it(tmp_path: Path) -> None:
+    path = tmp_path / "empty.sqlite"
+    Store.open(path).close()
+    with pytest.raises(CoinferError) as refused:
+        CliRunner().invoke(
+            report, ["--store", str(path), "-o", str(tmp_path / "site")], catch_exceptions=False
+        )
+    assert str(refused.value) == (
+        f"store '{path}' has no rows, so there is nothing to report; "
+        f"`coinfer run demo --store {path}` fills it"
+    )
     assert not (tmp_path / "site").exists()
+
+
+# What is there already.
+
+
+def refusal_of(store: Path, folder: Path) -> str:
+    with pytest.raises(CoinferError) as refused:
+        CliRunner().invoke(
+            report, ["--store", str(store), "-o", str(folder)], catch_exceptions=False
+        )
+    assert "\n" not in str(refused.value)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["index.html", "scorecard.json", "fig6.csv"])
+def test_files_of_others_are_never_replaced(store: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("mine")
+    (tmp_path / "notes.txt").write_text("mine too")
+    assert f"{name}' is there already and `coinfer report` did not write it" in refusal_of(
+        store, tmp_path
+    )
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        name: "mine", "notes.txt": "mine too",
+    }  # fmt: skip
+
+
+def test_a_folder_or_a_dangling_link_in_the_way_is_refused(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "a" / "index.html").mkdir(parents=True)
+    assert "is in the way and no plain file" in refusal_of(store, tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "index.html").symlink_to(tmp_path / "nowhere")
+    assert "is in the way and no plain file" in refusal_of(store, tmp_path / "b")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_report_replaces_an_earlier_one_and_leaves_other_files(
+    store: Path, tmp_path: Path
+) -> None:
+    made(store, tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    page = tmp_path / "index.html"
+    page.write_text(page.read_text().replace("<h1>", "<h1>old "))
+    made(store, tmp_path)
+    assert "<h1>old" not in page.read_text()
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert not list(tmp_path.glob(".coinfer-*"))
+    assert MARK in page.read_text()
+
+
+def test_a_store_as_the_target_is_refused_and_stays(store: Path) -> None:
+    before = store.read_bytes()
+    assert coinfer(["report", "--store", str(store), "-o", str(store)]) == 2
+    assert store.read_bytes() == before
+
+
+def test_a_report_that_breaks_leaves_what_was_there(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    site = tmp_path / "deep" / "site"
+    with monkeypatch.context() as broken:
+        broken.setattr("reports.page.render", full)
+        assert refusal_of(store, site) == f"cannot write '{site}': No space left on device"
+    assert not (tmp_path / "deep").exists()
+    made(store, site)
+    before = {path.name: path.read_bytes() for path in site.iterdir()}
+    with monkeypatch.context() as broken:
+        broken.setattr("reports.page.render", full)
+        refusal_of(store, site)
+    assert before == {path.name: path.read_bytes() for path in site.iterdir()}
 
 
 def test_a_missing_store_is_refused_in_one_line(tmp_path: Path) -> None:

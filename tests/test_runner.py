@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -16,15 +17,16 @@ import pytest
 from benchmarks import runner
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell
-from benchmarks.engines import Done, LokyEngine, SerialEngine, make_engine
+from benchmarks.engines import Done, LokyEngine, make_engine
 from benchmarks.evaluate import Group, evaluate, prepare
 from benchmarks.matrix import Filters, expand, load, parse_filter
 from benchmarks.progress import Lines, Silent
 from benchmarks.runner import preview, run
 from benchmarks.store import Store
-from benchmarks.worker import Limits, pack, prepare_parcel, run_chunk
+from benchmarks.timelimit import Limit
+from benchmarks.worker import Answered, pack, prepare_parcel, run_chunk
 from coinfer.errors import CoinferError
-from tests.running import Bench, by_status
+from tests.running import Bench, InProcess, by_status
 
 
 @pytest.fixture
@@ -33,16 +35,29 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield opened
 
 
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where it does not matter who computes, save the start of a worker."""
+    monkeypatch.setattr(runner, "make_engine", lambda *_: InProcess())
+
+
+NO_WORKERS = pytest.mark.usefixtures("in_process")
+
+
 class Watch(Silent):
     """Progress that keeps what it is told, and lets a test look at each commit."""
 
     def __init__(self, at_commit: Callable[[int], None] = lambda cells: None) -> None:
         self.commits: list[int] = []
+        self.waited_for: list[str] = []
         self.at_commit = at_commit
 
     def advance(self, cells: int) -> None:
         self.commits.append(cells)
         self.at_commit(cells)
+
+    def still(self, jobs: str) -> None:
+        self.waited_for.append(jobs)
 
 
 def children() -> list[int]:
@@ -111,9 +126,9 @@ def test_results_do_not_depend_on_where_a_chunk_is_split(bench: Bench) -> None:
         cell for cell in expand(load("demo"), catalog) if Group.of(cell).method == "exhaustive"
     )[:12]
     parcel = pack(prepare(Group.of(cells[0]), catalog))
-    whole = run_chunk(parcel, cells, Limits(budget_s=1e9))
+    whole = run_chunk(parcel, cells, Limit(), budget_s=1e9)
     assert [row.cell for row in whole.rows] == list(cells)
-    hurried = run_chunk(parcel, cells, Limits(budget_s=0.0))
+    hurried = run_chunk(parcel, cells, Limit(), budget_s=0.0)
     assert hurried.rows == whole.rows[:1]
 
 
@@ -131,6 +146,7 @@ def test_a_second_run_computes_nothing(bench: Bench) -> None:
         assert len(store.runs()) == 1  # a run that computes nothing leaves no trace
 
 
+@NO_WORKERS
 def test_a_larger_matrix_computes_what_is_missing(bench: Bench) -> None:
     bench.run(bench.matrix(5))
     summary = bench.run(bench.matrix(9))
@@ -158,15 +174,16 @@ def test_an_interrupted_run_keeps_its_rows_and_the_next_goes_on(bench: Bench) ->
         bench.store().unlink()
 
 
+@NO_WORKERS
 def test_a_trained_cell_is_committed_on_its_own(bench: Bench) -> None:
     watch = Watch()
     bench.run(bench.matrix(5, "odd_trained"), progress=watch)
     assert watch.commits == [1] * 5
-    built = (bench.folder / "built").read_text(encoding="utf-8").splitlines()
-    assert len(built) == 1  # one library for all its cells
+    assert len(bench.built()) == 1  # one library for all its cells
     assert {row.result.ledger for row in bench.rows()} == {(("label", 3, 0.0),)}
 
 
+@NO_WORKERS
 def test_cheap_cells_are_committed_together(bench: Bench) -> None:
     watch = Watch()
     bench.run(bench.matrix(200), progress=watch)
@@ -175,6 +192,7 @@ def test_cheap_cells_are_committed_together(bench: Bench) -> None:
     assert sum(watch.commits) == 200
 
 
+@NO_WORKERS
 def test_a_slow_cell_holds_up_no_cell_behind_it(bench: Bench) -> None:
     """Once it is over, what its chunk has left is given back, and its row is committed."""
     seen: list[tuple[int, int]] = []
@@ -191,6 +209,7 @@ def test_a_slow_cell_holds_up_no_cell_behind_it(bench: Bench) -> None:
     assert seen[-1] == (30, 30)
 
 
+@NO_WORKERS
 def test_slow_cells_are_committed_one_by_one(bench: Bench) -> None:
     seen: list[tuple[int, int]] = []
 
@@ -220,6 +239,7 @@ def test_a_failing_cell_harms_no_other(bench: Bench) -> None:
     assert bench.rows("jobs1") == bench.rows("jobs2")
 
 
+@NO_WORKERS
 def test_failed_cells_are_no_hits(bench: Bench) -> None:
     matrix = bench.matrix(4, "odd[what='raise until fixed',at_bps=2e6]".replace("'", '"'))
     assert bench.run(matrix).count("failed") == 1
@@ -231,6 +251,7 @@ def test_failed_cells_are_no_hits(bench: Bench) -> None:
     assert by_status(bench.rows()) == {"ok": 4}
 
 
+@NO_WORKERS
 def test_retry_failed_computes_the_failed_ones_only(bench: Bench) -> None:
     method = 'odd[what="raise until fixed",at_bps=2e6]'
     bench.run(bench.matrix(3, method))
@@ -241,6 +262,7 @@ def test_retry_failed_computes_the_failed_ones_only(bench: Bench) -> None:
     assert by_status(bench.rows()) == {"ok": 3}
 
 
+@NO_WORKERS
 def test_skipped_cells_say_why_and_fail_a_strict_run_only(bench: Bench) -> None:
     matrix = bench.matrix(3, "odd[what=skip,at_bps=1e6]")
     summary = bench.run(matrix)
@@ -276,17 +298,35 @@ def test_a_cell_that_nothing_can_interrupt_costs_its_worker(
     assert dict(summary.statuses) == {"ok": 2, "failed": 1}
     assert dict(bench.asked()) in ({1e6: 1, 2e6: 1, 3e6: 1}, {1e6: 1, 2e6: 2, 3e6: 1})
     (failed,) = [row for row in bench.rows() if row.result.status == "failed"]
-    assert failed.result.reason == "timed out after 0.5 s; its worker had to be ended"
+    # The same result as where it could be interrupted; how it ended is told beside.
+    assert failed.result.reason == "timed out after 0.5 s"
+    assert failed.traceback.startswith("nothing could interrupt it")
+    assert "in misbehave" in failed.traceback
 
 
-def test_a_cell_that_kills_its_worker_is_given_up(bench: Bench) -> None:
-    matrix = bench.matrix(12, "odd[what=kill,at_bps=7e6]")
-    summary = bench.run(matrix, jobs=2)
-    assert dict(summary.statuses) == {"ok": 11, "failed": 1}
+@pytest.mark.parametrize(
+    ("what", "jobs", "told"),
+    [("kill", 2, "SIGKILL"), ("exit", 1, "EXIT(3)"), ("crash", 1, "in misbehave")],
+)
+def test_a_cell_that_kills_its_worker_is_given_up(
+    bench: Bench, what: str, jobs: int, told: str
+) -> None:
+    matrix = bench.matrix(8, f"odd[what={what},at_bps=7e6]", "all_local")
+    summary = bench.run(matrix, jobs=jobs)
+    assert dict(summary.statuses) == {"ok": 15, "failed": 1}
     (failed,) = [row for row in bench.rows() if row.result.status == "failed"]
     assert failed.cell.link == "rate[rate_bps=7000000.0]"
-    assert failed.result.reason == "worker died 2 times (killed, or out of memory)"
+    assert failed.result.reason == "worker died 2 times (crashed, killed, or out of memory)"
+    assert told in failed.traceback
     assert children() == []
+
+
+@pytest.mark.parametrize("where", ["what=interrupt,at_bps=2e6", "in_build=interrupt"])
+def test_a_method_cannot_interrupt_the_run(bench: Bench, where: str) -> None:
+    summary = bench.run(bench.matrix(2, f"odd[{where}]", "all_local"))
+    failed = [row for row in bench.rows() if row.result.status == "failed"]
+    assert {row.result.reason for row in failed} == {"KeyboardInterrupt: no message"}
+    assert summary.count("ok") == 4 - len(failed) == (3 if "what" in where else 2)
 
 
 def test_a_cell_whose_worker_was_killed_once_is_tried_again(bench: Bench) -> None:
@@ -294,29 +334,82 @@ def test_a_cell_whose_worker_was_killed_once_is_tried_again(bench: Bench) -> Non
     assert bench.run(matrix, jobs=2).statuses == (("ok", 12),)
 
 
+# Libraries are built by workers, and what goes wrong there harms no other group.
+
+DIED = "worker died 2 times (in the build, crashed, killed, or out of memory)"
+
+
 @pytest.mark.parametrize(
-    ("in_build", "statuses", "reason"),
+    ("method", "in_build", "jobs", "status", "reason", "told"),
     [
-        ("raise", {"failed": 3}, "ArithmeticError: it cannot be built"),
-        ("kill", {"failed": 3}, "worker died 2 times while building the library"),
-        ('"kill once"', {"ok": 3}, ""),
+        ("odd", "raise", 1, "failed", "ArithmeticError: it is too odd", "in misbehave"),
+        ("odd", "exit", 1, "failed", DIED, "EXIT(3)"),
+        ("odd", "crash", 2, "failed", DIED, "in misbehave"),
+        ("odd_trained", '"kill once"', 2, "ok", "", ""),
     ],
 )
 def test_a_library_that_is_not_built_fails_its_own_cells(
-    bench: Bench, in_build: str, statuses: dict[str, int], reason: str
+    bench: Bench, method: str, in_build: str, jobs: int, status: str, reason: str, told: str
 ) -> None:
-    matrix = bench.matrix(3, f"odd_trained[in_build={in_build}]", "odd")
-    bench.run(matrix, jobs=2)
-    trained = [row for row in bench.rows() if row.cell.method.startswith("odd_trained")]
-    assert by_status(trained) == statuses
-    assert {row.result.reason for row in trained} == {reason}
-    assert by_status(row for row in bench.rows() if row.cell.method == "odd") == {"ok": 3}
+    matrix = bench.matrix(3, f"{method}[in_build={in_build}]", "all_local")
+    bench.run(matrix, jobs=jobs)
+    rows = bench.rows()
+    assert by_status(row for row in rows if row.cell.method == "all_local") == {"ok": 3}
+    others = [row for row in rows if row.cell.method != "all_local"]
+    assert by_status(others) == {status: 3}
+    assert {row.result.reason for row in others} == {reason}
+    assert all(told in row.traceback for row in others)
+    assert os.getpid() not in bench.built()
+    assert len(bench.built()) == (1 if in_build == "raise" else 2)
+
+
+@pytest.mark.parametrize(("in_build", "jobs"), [("sleep", 1), ("spin", 2), ("stuck", 1)])
+def test_a_build_that_never_ends_fails_its_own_cells(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, in_build: str, jobs: int
+) -> None:
+    monkeypatch.setattr(runner, "LAST_RESORT_S", 0.5)
+    matrix = bench.matrix(3, f"odd[in_build={in_build}]", "all_local", "exhaustive")
+    summary = bench.run(matrix, jobs=jobs, cell_timeout_s=0.5)
+    assert dict(summary.statuses) == {"ok": 6, "failed": 3}
+    failed = [row for row in bench.rows() if row.result.status == "failed"]
+    assert {row.result.reason for row in failed} == {"build timed out after 0.5 s"}
+    assert all("in misbehave" in row.traceback for row in failed)
+    assert len(bench.built()) == 1
+    assert children() == []
+
+
+def test_a_build_may_have_a_limit_of_its_own(bench: Bench) -> None:
+    slow = bench.matrix(2, "odd[in_build=nap]")
+    assert bench.run(slow, "more", cell_timeout_s=0.5, build_timeout_s=60.0).count("ok") == 2
+    assert bench.run(slow, "less", build_timeout_s=0.5).count("failed") == 2
+
+
+def test_a_build_holds_up_no_other_group(bench: Bench) -> None:
+    """One build, the first to begin, ends only when a cell of the other group is evaluated."""
+    matrix = bench.matrix(2, "odd[in_build=wait]", "odd[sleep_s=0.01]")
+    summary = bench.run(matrix, jobs=2, cell_timeout_s=60.0)
+    assert summary.statuses == (("ok", 4),)
+
+
+def test_long_silence_is_explained(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "_TICK_S", 0.1)
+    monkeypatch.setattr(runner, "_STILL_S", 0.5)
+    watch = Watch()
+    bench.run(bench.matrix(2, "odd[in_build=nap,what=nap,at_bps=2e6]"), progress=watch)
+    told = [text.rpartition(",")[0] for text in watch.waited_for]
+    of = "of odd[at_bps=2000000.0,in_build=nap,what=nap] on alexnet"
+    assert set(told) == {f"a build {of}", f"1 cell(s) {of}"}
 
 
 # Engines are asked politely and trusted in nothing.
 
 
-class Wrong(SerialEngine):
+def answers(done: Done) -> bool:
+    """Whether a job was a chunk of cells, not a build."""
+    return isinstance(done.value, Answered)
+
+
+class Wrong(InProcess):
     """An engine whose workers spoil what they return."""
 
     def __init__(self, spoil: Callable[[Done], Done]) -> None:
@@ -331,12 +424,14 @@ def test_a_worker_that_knows_other_presets_is_found_out(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def other_device(done: Done) -> Done:
+        if not answers(done):
+            return done
         rows = tuple(
             replace(row, inputs={**row.inputs, "device": "0" * 64}) for row in done.value.rows
         )
         return replace(done, value=replace(done.value, rows=rows))
 
-    monkeypatch.setattr(runner, "make_engine", lambda *_, **__: Wrong(other_device))
+    monkeypatch.setattr(runner, "make_engine", lambda *_: Wrong(other_device))
     with pytest.raises(CoinferError, match="by other numbers; give it the same preset files"):
         bench.run(bench.matrix(3))
     assert bench.rows() == []
@@ -345,12 +440,14 @@ def test_a_worker_that_knows_other_presets_is_found_out(
 def test_rows_that_came_back_are_kept_when_the_engine_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Failing(SerialEngine):
+    class Failing(InProcess):
         def wait(self, timeout_s: float) -> Iterable[Done]:
-            yield from super().wait(timeout_s)
-            raise CoinferError("the cluster went away")
+            for done in super().wait(timeout_s):
+                yield done
+                if answers(done):
+                    raise CoinferError("the cluster went away")
 
-    monkeypatch.setattr(runner, "make_engine", lambda *_, **__: Failing())
+    monkeypatch.setattr(runner, "make_engine", lambda *_: Failing())
     with pytest.raises(CoinferError, match="the cluster went away"):
         bench.run(bench.matrix(3))
     assert len(bench.rows()) == 1
@@ -359,8 +456,11 @@ def test_rows_that_came_back_are_kept_when_the_engine_fails(
 def test_an_error_of_the_worker_itself_fails_its_cells(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Wrong(lambda done: Done(done.job, error=MemoryError("no room")))
-    monkeypatch.setattr(runner, "make_engine", lambda *_, **__: engine)
+    def no_room(done: Done) -> Done:
+        return Done(done.job, error=MemoryError("no room")) if answers(done) else done
+
+    engine = Wrong(no_room)
+    monkeypatch.setattr(runner, "make_engine", lambda *_: engine)
     summary = bench.run(bench.matrix(3))
     assert summary.statuses == (("failed", 3),)
     assert {row.result.reason for row in bench.rows()} == {
@@ -371,12 +471,12 @@ def test_an_error_of_the_worker_itself_fails_its_cells(
 def test_a_worker_with_other_code_is_found_out(bench: Bench) -> None:
     (cell,) = expand(bench.matrix(1), bench.catalog)
     prepared = prepare(Group.of(cell), bench.catalog)
-    assert run_chunk(pack(prepared), (cell,), Limits(1.0)).rows
+    assert run_chunk(pack(prepared), (cell,), Limit(), 1.0).rows
     older = replace(prepared, inputs={**prepared.inputs, "harness": "0" * 64})
     with pytest.raises(CoinferError, match=r"runs other code .*harness of odd differs"):
-        run_chunk(pack(older), (cell,), Limits(1.0))
+        run_chunk(pack(older), (cell,), Limit(), 1.0)
     with pytest.raises(CoinferError, match=r"runs other code .*harness of odd differs"):
-        prepare_parcel(prepared.group, bench.catalog, older.inputs)
+        prepare_parcel(prepared.group, bench.catalog, older.inputs, Limit())
 
 
 def test_a_worker_killed_while_idle_is_replaced() -> None:
@@ -407,14 +507,16 @@ def test_bad_options_are_refused(bench: Bench) -> None:
         make_engine("joblib", -2, None)
     with pytest.raises(CoinferError, match="address goes with --executor dask or ray"):
         make_engine("joblib", 2, "tcp://nowhere:1")
-    with pytest.raises(CoinferError, match="cell timeout is 0"):
-        bench.run(bench.matrix(1), cell_timeout_s=0.0)
+    for what in ("cell", "build"):
+        with pytest.raises(CoinferError, match=f"{what} timeout is inf s; allowed is a number"):
+            bench.run(bench.matrix(1), **{f"{what}_timeout_s": float("inf")})
     assert not bench.store().exists()
 
 
 # A dry run tells what a run does.
 
 
+@NO_WORKERS
 def test_a_dry_run_foretells_the_run_and_writes_nothing(bench: Bench) -> None:
     small = bench.matrix(3, "odd[what=skip,at_bps=1e6]", "odd[what=skip,at_bps=5e6]")
     large = bench.matrix(6, *small.methods)
@@ -439,6 +541,7 @@ def test_a_dry_run_foretells_the_run_and_writes_nothing(bench: Bench) -> None:
     assert preview(large, path, catalog=catalog, retry_failed=True)[0].compute == 0
 
 
+@NO_WORKERS
 def test_filters_narrow_a_run(bench: Bench) -> None:
     only = Filters(include=(parse_filter("link=rate[rate_bps=2e6]"),))
     summary = bench.run(bench.matrix(4), filters=[only])
@@ -472,6 +575,21 @@ def test_the_command_line_runs_a_matrix(bench: Bench, capsys: pytest.CaptureFixt
     assert bench.asked()[2e6] == 2
 
 
+def test_what_methods_print_is_not_on_stdout(bench: Bench) -> None:
+    """Neither where workers run them, nor where the file is imported; and the answer is."""
+    text = bench.catalog.method_files[0]
+    with Path(text).open("a", encoding="utf-8") as file:
+        file.write("print('printed on import')\nos.system('echo printed by a child on import')\n")
+    command = bench.command(bench.file(2, "odd[in_build=print,what=print,at_bps=1e6]"))
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    for said in ("by Python", "by a child", "on import", "by a child on import"):
+        assert f"printed {said}\n" in done.stderr
+    dry = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
+    assert "total" in dry.stdout
+    assert "printed" not in dry.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -480,7 +598,9 @@ def test_the_command_line_runs_a_matrix(bench: Bench, capsys: pytest.CaptureFixt
         (("demo", "--include", "methd=x"), "did you mean 'method'"),
         (("demo", "--method-file", "absent.py"), "cannot read 'absent.py'"),
         (("demo", "--jobs", "-1"), "-1 is not in the range"),
-        (("demo", "--cell-timeout", "0"), "0.0 is not in the range"),
+        (("demo", "--cell-timeout", "0"), "--cell-timeout is 0 s; allowed is a number above 0"),
+        (("demo", "--build-timeout", "1e300"), "--build-timeout is 1e+300 s; allowed is a number"),
+        (("demo", "--cell-timeout", "nan", "--dry-run"), "nan s; allowed is a number above 0"),
         (("demo", "--address", "tcp://x:1"), "address goes with"),
     ],
 )
@@ -504,6 +624,7 @@ def test_help_needs_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "coinfer run demo --store results.sqlite" in done.stdout
+    assert f"has {runner.LAST_RESORT_S:g} s more" in " ".join(done.stdout.split())
 
 
 # Progress.
@@ -519,17 +640,19 @@ def test_plain_lines_come_every_few_seconds_and_at_the_end(
     for _ in range(12):
         now[0] += 1.0
         lines.advance(5)
+    now[0] += 30.0
+    lines.still("a build of x on y, 30 s")
     lines.stop()
     assert capsys.readouterr().err.splitlines() == [
         "100 cells to compute, 7 in the store",
         "25/100 cells, 5 cells/s, 0:00:15 left",
         "50/100 cells, 5 cells/s, 0:00:10 left",
-        "60/100 cells, 5 cells/s, 0:00:08 left",
+        "60/100 cells, still at work: a build of x on y, 30 s",
+        "60/100 cells, 1.43 cells/s, 0:00:28 left",
     ]
 
 
 def test_a_bar_is_shown_on_a_terminal(bench: Bench) -> None:
-    import os
     import pty
 
     parent, child = pty.openpty()

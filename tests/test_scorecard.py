@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.catalog import Catalog
 from coinfer.errors import UnknownNameError
 from coinfer.plan import Source
 from reproduce.claims import NetworkMeasure, papers
-from reproduce.collect import newest
 from reproduce.facts import Facts
 from reproduce.findings import answer, answer_all
+from reproduce.freshness import Checked, check, one_per_cell
 from reproduce.networks import Network, amplifying_share, size_reduction
 from reproduce.present import as_data, as_markdown, as_text
 from reproduce.scorecard import Judged, judge, judge_all, number_text
 from tests.graphs import chain
-from tests.latencies import DEVICES, LINKS, METHODS, claim, grid, timed
+from tests.latencies import DEVICES, LINKS, METHODS, claim, current, grid, timed
 
 FINDINGS = {f.id: f for one in papers().values() for f in one.findings}
 QHO = papers()["Q"]
@@ -134,6 +137,78 @@ def test_a_bound_has_no_tolerance(side: str, least: float, expected: str) -> Non
         assert "holds in the other 1 of 2" in judged.cause
 
 
+@pytest.mark.parametrize(
+    ("kind", "side", "decides", "holds"),
+    [
+        # One gain above the bound makes the largest one exceed it; the least need not.
+        ("max", "more_than", 7.0, {6.9: True, 7.0: False, 7.1: False}),
+        ("max", "at_least", 7.0, {7.0: True, 7.1: False}),
+        ("max", "at_most", 7.0, {6.9: False, 7.0: True}),
+        ("min", "less_than", 2.0, {2.1: True, 2.0: False}),
+        ("min", "at_most", 2.0, {2.0: True, 1.9: False}),
+        ("min", "at_least", 2.0, {2.0: True, 2.1: False}),
+        # A bound holds for every gain, so the other extreme breaks it.
+        ("bound", "more_than", 2.0, {1.9: True, 2.0: False, 6.9: False}),
+        ("bound", "at_most", 7.0, {6.9: False, 7.0: True}),
+    ],
+)
+def test_an_inequality_is_one_sided(
+    kind: str, side: str, decides: float, holds: dict[float, bool]
+) -> None:
+    gains = slower(**{"3g": 7.0, "4g": 2.0, "5g": 3.0})
+    for theirs, expected in holds.items():
+        judged = verdict(kind, gains, theirs=theirs, bound=side)
+        assert judged.ours == decides
+        assert judged.verdict == ("reproduced" if expected else "deviates"), theirs
+        # However far on its side, an inequality that holds is off by nothing.
+        assert (judged.deviation is None) == expected
+        assert (judged.deviation_text == "") == expected
+    far = verdict("max", gains, theirs=0.001, bound="more_than")
+    assert (far.verdict, far.deviation_text, far.theirs_text) == ("reproduced", "", "> 0.001x")
+
+
+def test_the_published_millionfold_gain_is_a_maximum_that_must_be_exceeded() -> None:
+    one = next(c for c in QHO.claims if c.id == "Q-f7b.4")
+    where = {
+        "where": {
+            "model": ["alexnet"],
+            "device": ["raspberry-pi-4b"],
+            "server": ["tesla-p100"],
+            "link": ["3g", "4g"],
+            "convention": "qho2024",
+        }
+    }
+    for largest, expected in ((1.1e6, "reproduced"), (5e7, "reproduced"), (0.9e6, "deviates")):
+        gains = slower(**{"3g": largest, "4g": 51.2})
+        judged = verdict(one.kind, gains, theirs=one.theirs, bound=one.bound, **where)
+        assert judged.verdict == expected
+        assert judged.theirs_text == "> 1,000,000x"
+
+
+def test_the_extreme_of_latencies_compares_nothing() -> None:
+    seconds = {("neurosurgeon", "3g"): 0.098, ("neurosurgeon", "4g"): 0.05}
+    judged = verdict("max", seconds, theirs=0.1, unit="s", slow=[])
+    assert (judged.verdict, judged.ours, judged.ours_text) == ("reproduced", 0.098, "0.098 s")
+    judged = verdict("max", seconds, theirs=0.2, unit="s", slow=[])
+    assert judged.verdict == "deviates"
+    assert "the maximum is neurosurgeon at 3g (0.098 s)" in judged.cause
+
+
+@pytest.mark.parametrize(
+    ("theirs", "fields", "text"),
+    [
+        (3.7, {}, "3.7x"), (2.0, {}, "2x"), (198.0, {}, "198x"), (1.02, {}, "1.02x"),
+        (1e6, {"bound": "more_than"}, "> 1,000,000x"),
+        (1.9231, {"printed": "48 % lower latency"}, "1.92x"),
+        (87.42, {"unit": "% accuracy"}, "87.42 % accuracy"), (2, {"unit": "points"}, "2 points"),
+    ],
+)  # fmt: skip
+def test_published_numbers_keep_the_digits_they_were_printed_with(
+    theirs: float, fields: dict[str, Any], text: str
+) -> None:
+    assert Judged(claim("ratio", theirs=theirs, **fields), "pending").theirs_text == text
+
+
 def test_an_ordering_holds_only_everywhere() -> None:
     held = verdict("ordering", slower(**{"3g": 1.1, "4g": 5.0}))
     assert (held.verdict, held.ours_text, held.ours) == ("ordering holds", "in 2 of 2", None)
@@ -230,12 +305,93 @@ def test_evidence_classes_are_named_side_by_side() -> None:
     assert judge(claim("ratio", theirs=2.0), Facts.of(rows)).evidence == "analytic, measured"
 
 
-def test_of_a_cell_that_older_code_answered_too_the_newest_row_counts() -> None:
-    from dataclasses import replace
+def test_a_number_names_the_rows_it_comes_from() -> None:
+    rows = [timed("all_local", 2.0), timed("neurosurgeon", 1.0, evidence="measured")]
+    (used,) = judge(claim("ratio", theirs=2.0), Facts.of(rows)).used
+    assert used.rows == (rows[0].key, rows[1].key)
+    assert used.evidence == "analytic, measured"
 
-    old = replace(timed("all_local", 1.0), inputs={"method": "1"}, finished_at="2024-01-01")
-    new = replace(timed("all_local", 2.0), inputs={"method": "2"}, finished_at="2024-01-02")
-    assert newest([new, old]) == newest([old, new]) == [new]
+
+# Rows that other code computed.
+
+
+def test_a_row_of_this_code_is_current() -> None:
+    (one,) = check([(current(timed("all_local")), "run")], Catalog())
+    assert (one.state, one.cause, one.run_id) == ("current", "", "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("harness", "computed by other code; changed since: the source of the harness"),
+        ("method", "computed by other code; changed since: the source of the method"),
+        ("numpy", "computed by other code; changed since: the version of numpy"),
+        ("device", "computed from other numbers; changed since: the numbers of the device"),
+        ("novel", "computed from other numbers; changed since: novel"),
+    ],
+)
+def test_a_row_of_other_inputs_is_stale_and_says_which(name: str, told: str) -> None:
+    (one,) = check([(current(timed("all_local"), **{name: "0" * 64}), "")], Catalog())
+    assert (one.state, one.changed, one.cause) == ("stale", (name,), told)
+
+
+def test_a_row_that_lacks_an_input_is_stale() -> None:
+    row = current(timed("all_local"))
+    without = {name: value for name, value in row.inputs.items() if name != "python"}
+    (one,) = check([(replace(row, inputs=without), "")], Catalog())
+    assert one.changed == ("python",)
+
+
+@pytest.mark.parametrize(
+    "cell", [{"device": "no-such-board"}, {"model": "no_such_net"}, {"convention": "none"}]
+)
+def test_a_row_with_names_that_are_not_known_here_is_not_checked(cell: dict[str, str]) -> None:
+    (one,) = check([(timed("all_local", **cell), "")], Catalog())  # type: ignore[arg-type]
+    assert one.state == "not checked"
+    assert f"'{next(iter(cell.values()))}'" in one.cause
+
+
+def test_no_program_is_run_because_a_store_names_it(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "net.py").write_text(f"open({str(ran)!r}, 'w')\ndef make(): ...\n")
+    model = f"{tmp_path}/net.py:make"
+    known = current(timed("all_local")).inputs
+    (one,) = check([(replace(timed("all_local", model=model), inputs=known), "")], Catalog())
+    assert (one.state, one.changed) == ("not checked", ())
+    other = {**known, "harness": "0"}
+    (one,) = check([(replace(timed("all_local", model=model), inputs=other), "")], Catalog())
+    assert (one.state, one.changed) == ("stale", ("harness",))
+    assert not ran.exists()
+
+
+def test_of_a_cell_the_current_row_counts_else_the_newest() -> None:
+    early = Checked(replace(timed("all_local", 1.0), finished_at="2024-01-01"))
+    late = Checked(replace(timed("all_local", 2.0), finished_at="2024-01-02"), changed=("method",))
+    later = Checked(replace(timed("all_local", 3.0), finished_at="2024-01-03"), changed=("method",))
+    assert one_per_cell([later, early, late]) == one_per_cell([late, early, later]) == [early]
+    assert one_per_cell([late, later]) == one_per_cell([later, late]) == [later]
+
+
+def test_an_outdated_row_is_pending_and_says_how_to_get_another() -> None:
+    rows = [timed("all_local", 2.0), timed("neurosurgeon", 1.0)]
+    cause = "computed by other code; changed since: the source of the method"
+    judged = judge(claim("ratio", theirs=2.0), Facts.of(rows[:1], outdated=[(rows[1].cell, cause)]))
+    assert judged.verdict == "pending"
+    assert judged.cause == (
+        f"rows in the store were {cause} (`coinfer run fig6 --store FILE` computes them again)"
+    )
+    # A current row of the same cell counts, whatever else is there.
+    both = Facts.of(rows, outdated=[(rows[1].cell, cause)])
+    assert judge(claim("ratio", theirs=2.0), both).verdict == "reproduced"
+
+
+def test_a_finding_over_outdated_rows_is_pending_too() -> None:
+    rows = grid({})
+    found = answer(FINDINGS["Q-x1"], Facts.of([], outdated=[(row.cell, "old") for row in rows]))
+    assert found.outcome == "pending"
+    assert found.text == (
+        "rows in the store were old (`coinfer run fig6 --store FILE` computes them again)"
+    )
 
 
 # Numbers about a network.
@@ -286,6 +442,14 @@ def test_partition_on_the_pi_4b_over_3g() -> None:
     assert "1.25 times as long" in slow.text
     assert "features.2" in slow.text
     assert slow.numbers[0].value == pytest.approx(0.8)
+    assert (slow.evidence, slow.numbers[0].evidence) == ("analytic", "analytic")
+    rows = [
+        timed(row.cell.method, row.result.latency["total_s"], evidence="measured")
+        if (row.cell.device, row.cell.link, row.cell.method) == cell
+        else row
+        for row in grid({cell: 1.25})
+    ]
+    assert answer(FINDINGS["Q-x1"], Facts.of(rows)).evidence == "analytic, measured"
     fast = answer(FINDINGS["Q-x1"], Facts.of(grid({cell: 0.5})))
     assert fast.outcome == "no contradiction"
     assert answer(FINDINGS["Q-x1"], Facts.of([])).outcome == "pending"
@@ -348,11 +512,11 @@ def test_neurosurgeon_on_vgg16_may_keep_a_layer_on_each_side(
 def test_table_iv_ranks_by_the_published_numbers_alone() -> None:
     found = answer(FINDINGS["Q-x5"], Facts.of([]))
     assert (found.outcome, found.evidence) == ("contradiction", "published")
+    assert {number.evidence for number in found.numbers} == {"published"}
+    assert len(found.numbers) == 18
 
 
 def test_a_finding_without_computation_is_refused() -> None:
-    from dataclasses import replace
-
     with pytest.raises(UnknownNameError, match="slow_partition"):
         answer(replace(FINDINGS["Q-x1"], compute="slow_partitions"), Facts.of([]))
 
@@ -372,6 +536,10 @@ def test_the_text_names_every_claim_and_keeps_to_the_width(
     text = as_text(*told, width=100)
     assert all(one.claim.id in text for one in told[0])
     assert max(map(len, text.splitlines())) <= 100
+    narrow = as_text(*told, width=60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert all(one.claim.id in narrow for one in told[0])
+    assert "Q-f6b.1 deviates: ours 7.00x (analytic), theirs 6.4x, off" in narrow
     assert text.endswith(f"{sum(one.verdict == 'pending' for one in told[0])} pending.\n")
 
 
@@ -384,6 +552,8 @@ def test_the_json_has_every_claim_with_its_fields(told: tuple[list[Judged], list
     largest = next(one for one in data["claims"] if one["id"] == "Q-f6b.1")
     assert (largest["ours"], largest["theirs"], largest["tolerance"]) == (7.0, 6.4, 0.05)
     assert len(largest["numbers"]) == 8
+    assert all(number["evidence"] == "analytic" for number in largest["numbers"])
+    assert all(len(number["rows"]) == 2 for number in largest["numbers"])
 
 
 def test_infinite_numbers_are_json_too() -> None:
@@ -393,6 +563,17 @@ def test_infinite_numbers_are_json_too() -> None:
     assert judged.verdict == "deviates"
     (one,) = json.loads(json.dumps(as_data([judged], []), allow_nan=False))["claims"]
     assert one["ours"] == "inf"
+
+
+def test_nothing_that_acts_on_a_terminal_or_reorders_text_is_shown() -> None:
+    evil = "\x1b[31mred \u202eright to left \u200bhidden \u2028line"
+    rows = [timed("all_local"), timed("neurosurgeon", status="failed", reason=evil)]
+    judged = [judge(claim("ratio", theirs=2.0), Facts.of(rows))]
+    assert evil in judged[0].cause
+    data = json.dumps(as_data(judged, []))
+    for told in (as_text(judged, []), as_markdown(judged, [], "t"), data):
+        assert "x1b" in told or "u001b" in told
+        assert all(sign.isprintable() or sign == "\n" for sign in told)
 
 
 def test_markdown_cells_cannot_break_the_table() -> None:

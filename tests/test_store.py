@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 import hypothesis.strategies as st
 import pytest
@@ -29,7 +29,19 @@ from benchmarks import provenance, store_schema
 from benchmarks.cells import Cell, Result
 from benchmarks.rows import Row
 from benchmarks.store import Run, Store
-from benchmarks.store_rows import CELL_COLUMNS, RESULT_COLUMNS, ROW_COLUMNS, RUN_COLUMNS
+from benchmarks.store_rows import (
+    CELL_COLUMNS,
+    NESTED_COLUMNS,
+    OPTIONAL_COLUMNS,
+    REAL_COLUMNS,
+    RESULT_COLUMNS,
+    ROW_COLUMNS,
+    RUN_COLUMNS,
+    WHOLE_COLUMNS,
+    counted,
+    ordered,
+)
+from benchmarks.store_schema import DamagedStoreError
 from coinfer.errors import CoinferError, UnknownNameError
 from tests.stores import ROWS, row, run_fields
 
@@ -68,6 +80,23 @@ def test_columns_are_the_fields_of_cell_and_result() -> None:
     assert [f.name for f in fields(Result)] == list(RESULT_COLUMNS)
 
 
+def test_columns_hold_what_the_fields_are_said_to_hold() -> None:
+    kinds = {**get_type_hints(Cell), **get_type_hints(Result)}
+    for name, kind in kinds.items():
+        held = {get_origin(one) or one for one in get_args(kind) or (kind,)}
+        if get_origin(kind) in (dict, tuple):
+            held = {get_origin(kind)}
+        assert (type(None) in held) == (name in OPTIONAL_COLUMNS), name
+        assert (int in held) == (name in WHOLE_COLUMNS), name
+        assert (float in held) == (name in REAL_COLUMNS), name
+        assert (bool(held & {dict, tuple})) == (name in NESTED_COLUMNS), name
+
+
+def test_one_is_one() -> None:
+    assert [counted(n, "row") for n in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+    assert [counted(n, "key has", "keys have") for n in (1, 2)] == ["1 key has", "2 keys have"]
+
+
 @given(rows=st.lists(ROWS, max_size=4, unique_by=lambda one: one.key))
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @example(rows=[row(latency={"total_s": math.inf, "device_s": -0.0})])
@@ -85,6 +114,7 @@ def test_round_trip(rows: list[Row]) -> None:
                 assert back.key == one.key
             assert store.count() == len(rows)
             assert list(store.rows(key=[one.key for one in rows])) == list(store.rows())
+            assert store.damage() == []
 
 
 @pytest.mark.parametrize(
@@ -246,6 +276,24 @@ def test_rows_come_in_one_order(order: list[int], chunk: int) -> None:
     assert found == sorted((one.cell.seed, one.key) for one in rows)
 
 
+def test_numbers_in_names_count_as_numbers(path: Path) -> None:
+    devices = ["a", "a1", "a1b", "a2", "a2b", "a10", "a10.5", "a1e3", "b", "9", "10", "٣"]
+    filled(path, [row(cell=replace(row().cell, device=device)) for device in reversed(devices)])
+    assert [one.cell.device for one in stored(path)] == [
+        *("9", "10", "a", "a1", "a1b", "a2", "a2b", "a10", "a10.5", "a1e3", "b", "٣"),
+    ]
+
+
+@given(numbers=st.lists(st.floats(0, allow_infinity=False), min_size=2, max_size=6, unique=True))
+@settings(max_examples=200)
+def test_texts_are_ordered_by_the_numbers_in_them(numbers: list[float]) -> None:
+    texts = [f"rate[rate_bps={number + 0.0!r}]" for number in numbers]
+    assert sorted(texts, key=ordered) == [
+        f"rate[rate_bps={number + 0.0!r}]" for number in sorted(numbers)
+    ]
+    assert len({*map(ordered, [*texts, "1", "1.0", "01"])}) == len({*texts, "1", "1.0", "01"})
+
+
 def test_order_is_by_value_with_no_snr_first(path: Path) -> None:
     snrs = [100.0, None, -3.0, math.inf, 20.0]
     filled(path, [row(cell=replace(row().cell, snr_db=snr)) for snr in snrs])
@@ -368,6 +416,41 @@ def test_an_empty_file_becomes_a_store_and_is_none(path: Path) -> None:
         Store.open(path, create=False)
     filled(path, [row()])
     assert stored(path) == [row()]
+
+
+def test_names_beside_a_store_are_not_stores(path: Path) -> None:
+    filled(path, [row()])
+    for side in ("-wal", "-shm", "-journal"):
+        beside = Path(f"{path}{side}")
+        with pytest.raises(CoinferError) as error:
+            Store.open(beside)
+        one_line(error, beside, "belongs to the database", path)
+        assert not beside.exists()
+    alone = path.with_name("of nothing-wal")
+    filled(alone, [row()])
+    assert stored(alone) == [row()]
+
+
+def test_what_is_no_file(path: Path) -> None:
+    os.mkfifo(path)
+    refused(path, "pipe or a device", "accepted is")
+
+
+def test_the_log_of_a_linked_store_is_beside_the_store(path: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link" / "results"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    with Store.open(link) as store:
+        store.put([row(0)], None)
+        assert Path(f"{path}-wal").stat().st_size
+        # A file cut off inside a page is damaged, unless the rest of it is in the log.
+        shutil.copy(f"{path}-wal", tmp_path / "log")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(DamagedStoreError, match="cut off"):
+        Store.open(link, readonly=True)
+    shutil.copy(tmp_path / "log", f"{path}-wal")
+    assert stored(link) == [row(0)]
 
 
 @pytest.fixture(scope="module")
@@ -530,6 +613,30 @@ def test_no_room_for_the_file_to_grow(path: Path) -> None:
     with Store.open(path) as store:
         assert [one.cell.seed for one in store.rows()] == list(range(count))
         assert store.damage() == []
+
+
+READ_LIMITED = """
+import resource, sys
+from benchmarks.store import Store
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with Store.open(sys.argv[1], readonly=True) as store:
+    print(store.count())
+"""
+
+
+def test_a_store_on_a_full_disk_can_be_read(path: Path) -> None:
+    pytest.importorskip("resource")
+    filled(path, [row(n) for n in range(5)])
+    assert finished(python(READ_LIMITED, path)) == "5\n"
+    # What is in the log is not passed over: that needs a lock file.
+    with Store.open(path) as store:
+        store.put([row(5)], None)
+        copy = path.with_name("copy")
+        shutil.copy(path, copy)
+        shutil.copy(f"{path}-wal", f"{copy}-wal")
+    process = python(READ_LIMITED, copy)
+    assert "disk is full or fails" in process.communicate(timeout=60)[1]
+    assert process.returncode != 0
 
 
 @contextmanager

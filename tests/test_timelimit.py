@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 from benchmarks import timelimit
-from benchmarks.timelimit import CellTimeout, limited
+from benchmarks.timelimit import LAST_WORDS, CellTimeout, Limit, check_seconds, limited
+from coinfer.errors import CoinferError
 
 
 def in_main(call: Callable[[], object]) -> object:
@@ -105,3 +110,43 @@ def _busy(seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
+
+
+@WHERE
+def test_the_longest_limit_is_one_that_timers_hold(where) -> None:  # type: ignore[no-untyped-def]
+    assert where(lambda: limited(timelimit.MOST_S, lambda: 42)) == 42
+    assert where(lambda: Limit(timelimit.MOST_S, timelimit.MOST_S + 60.0).call(lambda: 42)) == 42
+
+
+@pytest.mark.parametrize("seconds", [1e300, float("inf"), float("nan"), -1.0, 0.0])
+def test_a_limit_that_cannot_be_kept_is_refused(seconds: float) -> None:
+    with pytest.raises(CoinferError) as caught:
+        check_seconds("nap", seconds)
+    said = f"nap is {seconds:g} s; allowed is a number above 0, up to {timelimit.MOST_S:g}"
+    assert str(caught.value) == said
+
+
+def test_the_shortest_limit_is_one() -> None:
+    assert check_seconds("nap", 5e-324) == 5e-324
+    with pytest.raises(CellTimeout):
+        limited(5e-324, lambda: time.sleep(1000))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_last_resort_ends_the_process_and_says_where_it_was(tmp_path: Path, told: bool) -> None:
+    code = (
+        "import itertools\n"
+        "from benchmarks.timelimit import Limit\n"
+        "def stuck():\n"
+        "    sum(itertools.repeat(0, 10**15))\n"
+        "Limit(0.1, 0.2).call(stuck)\n"
+    )
+    words = tmp_path / "words"
+    environment = {**os.environ, **({LAST_WORDS: str(words)} if told else {})}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, timeout=60, capture_output=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr == b""
+    assert words.exists() == told
+    assert not told or "in stuck" in words.read_text(encoding="utf-8")

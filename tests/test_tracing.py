@@ -14,10 +14,11 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
+from coinfer import tracing
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import KINDS, Cut, LayerGraph
 from coinfer.models import build, model_spec, models
-from coinfer.tracing import Traced, split, trace
+from coinfer.tracing import Traced, is_light, split, trace
 
 FAMILIES = {
     "chain": "torchvision:vgg16[image_size=64,num_classes=7]",
@@ -169,6 +170,31 @@ def test_every_parameter_is_counted_once(name: str) -> None:
     assert sum(layer.parameters for layer in layer_graph(name).layers) == expected
 
 
+def test_shared_parameters_count_at_their_first_reader_and_work_at_every_call() -> None:
+    one, two = nn.Linear(4, 4), nn.Linear(4, 4)
+    two.weight = one.weight  # tied by hand, each with its own bias
+
+    def forward(net: Net, x: Any) -> Any:
+        return functional.linear(net.two(net.one(net.one(x))), net.one.weight)
+
+    network = Net(forward, one=one, two=two)
+    whole = trace(network, (4,))
+    assert [(la.name, la.parameters) for la in whole.graph.layers] == [
+        *(("one", 16 + 4), ("one_1", 0), ("two", 4), ("linear", 0))
+    ]
+    assert sum(la.parameters for la in whole.graph.layers) == sum(
+        p.numel() for p in network.parameters()
+    )
+    assert whole.graph.flops("macs").tolist() == [16] * 4
+    # What the device holds is what it counts; a half that shares with the other holds it too.
+    x = torch.randn(3, 4)
+    for cut in whole.graph.cuts:
+        device, server = split(whole, cut)
+        counted = sum(la.parameters for la in whole.graph.layers[: cut.index])
+        assert sum(p.numel() for p in device.parameters()) == counted
+        torch.testing.assert_close(server(device(x)), network(x))
+
+
 def test_grouped_and_depthwise_convolutions_read_a_share_of_the_channels() -> None:
     graph = trace(
         nn.Sequential(nn.Conv2d(12, 24, 5, groups=3), nn.Conv2d(24, 24, 3, groups=24)), (12, 9, 9)
@@ -316,7 +342,7 @@ def reference_cuts(whole: Traced) -> list[str]:
     place = {node: i for i, node in enumerate(whole.nodes)}
     found = ["input"]
     for i, node in enumerate(whole.nodes):
-        pending, reached = [graph.output_node()], set()
+        pending, reached = [next(n for n in graph.nodes if n.op == "output")], set()
         while pending:
             here = pending.pop()
             if here is not node and here not in reached:
@@ -605,12 +631,49 @@ def test_tracing_leaves_the_network_and_the_global_generator_alone() -> None:
     assert torch.equal(network.conv1.weight, before["conv1.weight"])
 
 
-def test_the_graph_is_the_same_from_real_and_from_meta_parameters() -> None:
-    assert traced("resnet18").graph == layer_graph("resnet18")
-    assert traced("resnet18").graph.hash == layer_graph("resnet18").hash
+def test_tracing_a_light_network_changes_no_buffer_and_no_setting() -> None:
+    class Always(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.ones(3))
+            self.register_buffer("var", torch.ones(3))
+
+        def forward(self, x: Any) -> Any:
+            x = functional.batch_norm(x, self.mean, self.var, training=True)
+            return functional.dropout(x, training=True)
+
+    network, random, threads = Always(), torch.get_rng_state(), torch.get_num_threads()
+    assert is_light(network, (3,))
+    whole = trace(network, (3,))
+    assert all(torch.equal(b, torch.ones(3)) for b in (*network.buffers(), *whole.module.buffers()))
+    assert len(list(whole.module.buffers())) == 2
+    assert torch.equal(torch.get_rng_state(), random)
+    with pytest.raises(CoinferError, match="fails on an input"):
+        trace(nn.Linear(2, 2), (3,))
+    assert torch.get_num_threads() == threads
 
 
-def test_what_meta_tensors_cannot_run_is_run_for_real() -> None:
+@pytest.mark.parametrize("name", ["resnet18", FAMILIES["squeeze and excitation"]])
+def test_the_graph_is_the_same_from_zeros_and_from_meta_tensors(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph = layer_graph(name)  # its parameters are on the meta device
+    assert traced(name).graph == graph
+    assert traced(name).graph.hash == graph.hash
+    monkeypatch.setattr(tracing, "_LIGHT_INPUT", 0)
+    assert trace(network_of(name), graph.input_shape).graph == graph
+
+
+def test_a_large_input_or_network_is_not_run_for_real() -> None:
+    small, large = nn.Conv2d(3, 8, 3), nn.Linear(2**14, 2**14, device="meta")
+    assert is_light(small, (3, 512, 512))
+    assert not is_light(small, (3, 1024, 1024))
+    assert is_light(large, (2**14,))
+    assert not is_light(large, (3, 224, 224))
+
+
+def test_what_meta_tensors_cannot_run_is_run_for_real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "_LIGHT_INPUT", 0)
     table = torch.arange(3.0)  # a plain attribute: it stays on the CPU
 
     class Plain:

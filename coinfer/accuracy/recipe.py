@@ -155,8 +155,8 @@ DIGITS = Recipe(
     1,
     (
         Phase("fine-tune", 2, 1e-2, augmented=False, batch_size=64, clip_norm=5.0),
-        Phase("codec", 1, 2e-3, optimizer="adam", weight_decay=0.0, augmented=False, batch_size=64),
-        Phase("joint", 2, 5e-3, augmented=False, batch_size=64, clip_norm=5.0),
+        Phase("codec", 3, 3e-3, optimizer="adam", weight_decay=0.0, augmented=False, batch_size=64),
+        Phase("joint", 3, 5e-3, augmented=False, batch_size=64, clip_norm=5.0),
     ),
     precision="fp32",
 )
@@ -166,7 +166,7 @@ DIGITS = Recipe(
 PRETRAIN_PLAIN = Recipe(
     "pretrain-plain",
     1,
-    (Phase("pretrain", 40, 0.02, warmup_steps=200, label_smoothing=0.05, clip_norm=5.0),),
+    (Phase("pretrain", 30, 0.02, warmup_steps=200, label_smoothing=0.05, clip_norm=5.0),),
     he_init=True,
 )
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from coinfer.graph import Layer
+from coinfer.layers import argument
 from coinfer.tracing import Traced
 
 Atoms = NDArray[np.int64]
@@ -241,13 +242,13 @@ class _Step:
             return Wire(self.layer.out_shape)
         if self.function not in ("mean", "amax"):
             return self._passed() if channels.axis == 0 else self._stopped("pools over channels")
-        dims = _argument(self.node, 1, "dim")
+        dims = argument(self.node, 1, "dim")
         listed = [dims] if isinstance(dims, int) else list(dims or [])
         reduced = {dim % (len(shape) + 1) - 1 for dim in listed}
         if not reduced or channels.axis in reduced:
             return self._stopped("pools over channels")
         dropped = sum(axis < channels.axis for axis in reduced)
-        return self._passed(channels.axis - (0 if _argument(self.node, 2, "keepdim") else dropped))
+        return self._passed(channels.axis - (0 if argument(self.node, 2, "keepdim") else dropped))
 
     def _elementwise(self) -> Wire:
         """Tie the operands whose channels meet."""
@@ -287,11 +288,11 @@ class _Step:
         return isinstance(value, torch.Tensor) and value.numel() == 1
 
     def _concat(self) -> Wire:
-        shape, tensors = self.layer.out_shape, _argument(self.node, 0, "tensors")
+        shape, tensors = self.layer.out_shape, argument(self.node, 0, "tensors")
         if self.function == "stack" or not all(node in self.wires for node in tensors):
             return self._stopped("does not concatenate channels")
         wires = [self.wires[node] for node in tensors]
-        dim: Any = _argument(self.node, 1, "dim") or self.node.kwargs.get("axis") or 0
+        dim: Any = argument(self.node, 1, "dim") or self.node.kwargs.get("axis") or 0
         axis = dim % (len(shape) + 1) - 1
         if any(wire.channels is not None and wire.channels.axis != axis for wire in wires):
             return self._stopped("does not concatenate channels")
@@ -315,7 +316,7 @@ class _Step:
             return self._moved(function)
         if function == "getitem":
             return self._sliced()
-        padding = _argument(self.node, 1, "pad") if function == "pad" else None
+        padding = argument(self.node, 1, "pad") if function == "pad" else None
         padding = getattr(module, "padding", padding)
         return self._stopped("rearranges channels") if padding is None else self._padded(padding)
 
@@ -383,10 +384,6 @@ class _Step:
         if any(amount != 0 for amount in list(padding)[position : position + 2]):
             return self._stopped("pads channels")
         return self._passed()
-
-
-def _argument(node: fx.Node, position: int, keyword: str) -> Any:
-    return node.args[position] if len(node.args) > position else node.kwargs.get(keyword)
 
 
 def components(count: int, first: Atoms, second: Atoms) -> Atoms:

@@ -8,7 +8,7 @@ that of the physically pruned network, exactly.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -21,7 +21,16 @@ from coinfer.compression.space import PruneGroup, PruneSpace
 from coinfer.errors import CoinferError
 from coinfer.tracing import Traced, trace
 
-__all__ = ["PruneGroup", "PruneSpace", "mask", "prune_space", "remove"]
+__all__ = [
+    "PruneGroup",
+    "PruneSpace",
+    "gone_units",
+    "mask",
+    "matching_channels",
+    "prune_space",
+    "remove",
+    "zeroed",
+]
 
 Kept = Mapping[str, Sequence[int]]
 
@@ -68,8 +77,8 @@ def remove(model: nn.Module, space: PruneSpace, kept: Kept) -> nn.Module:
         CoinferError: for indices that are repeated, outside 0..units-1 or none at all, and for a
             space that is not this network's.
     """
-    channels = _channels(model, space)
-    gone = _gone(channels, kept)
+    channels = matching_channels(model, space)
+    gone = gone_units(channels, kept)
     ours = np.zeros_like(gone)
     for group in channels.whole:
         start = channels.first_unit[group]
@@ -87,24 +96,44 @@ def mask(model: nn.Module, space: PruneSpace, kept: Kept) -> nn.Module:
     read them, so that the copy computes what the smaller network computes, whatever the
     activations between make of a zero. Arguments and errors as `remove`.
     """
-    channels = _channels(model, space)
-    gone = _gone(channels, kept)
+    channels = matching_channels(model, space)
     masked = copy.deepcopy(model)
-    for name, units in channels.inputs.items():
-        # What a grouped convolution reads goes with what it makes.
-        if gone[units].any() and getattr(masked.get_submodule(name), "groups", 1) == 1:
-            module = masked.get_submodule(name)
-            _zero(module.get_parameter("weight"), _input_axis(module), gone[units])
-    for name, units in channels.outputs.items():
-        if gone[units].any():
-            module = masked.get_submodule(name)
-            for field, axis in _output_axes(module).items():
-                if field in ("weight", "bias"):
-                    _zero(module.get_parameter(field), axis, gone[units])
+    for parameter, axis, where in zeroed(masked, channels, gone_units(channels, kept)):
+        (indices,) = np.nonzero(where)
+        parameter.detach().index_fill_(axis, torch.from_numpy(indices).to(parameter.device), 0)
     return masked
 
 
-def _channels(model: nn.Module, space: PruneSpace) -> ChannelMap:
+def zeroed(
+    model: nn.Module, channels: ChannelMap, gone: NDArray[np.bool_]
+) -> Iterator[tuple[nn.Parameter, int, NDArray[np.bool_]]]:
+    """Yield what `mask` makes zero: (parameter, axis, where along it); some come twice.
+
+    Args:
+        model: the network that `channels` describes.
+        channels: the channels of its units.
+        gone: which units go, by number, as `gone_units` returns.
+    """
+    for name, units in channels.inputs.items():
+        if gone[units].any():
+            module = model.get_submodule(name)
+            # What a grouped convolution reads goes with what it makes.
+            if getattr(module, "groups", 1) == 1:
+                yield module.get_parameter("weight"), _input_axis(module), gone[units]
+    for name, units in channels.outputs.items():
+        if gone[units].any():
+            module = model.get_submodule(name)
+            for field, axis in _output_axes(module).items():
+                if field in ("weight", "bias"):
+                    yield module.get_parameter(field), axis, gone[units]
+
+
+def matching_channels(model: nn.Module, space: PruneSpace) -> ChannelMap:
+    """Return the channels of the units of a network's prune space.
+
+    Raises:
+        CoinferError: for a space that is not this network's.
+    """
     channels = channel_map(trace(model, space.graph.input_shape))
     if channels.space != space:
         raise CoinferError(
@@ -114,8 +143,12 @@ def _channels(model: nn.Module, space: PruneSpace) -> ChannelMap:
     return channels
 
 
-def _gone(channels: ChannelMap, kept: Kept) -> NDArray[np.bool_]:
-    """Return which units go, by number; a last entry, for channels of no unit, never does."""
+def gone_units(channels: ChannelMap, kept: Kept) -> NDArray[np.bool_]:
+    """Return which units go, by number; a last entry, for channels of no unit, never does.
+
+    Raises:
+        UnknownNameError, CoinferError: for groups and indices as `remove`.
+    """
     space = channels.space
     gone = np.zeros(int(space.full.sum()) + 1, dtype=np.bool_)
     for name, indices in kept.items():
@@ -209,8 +242,3 @@ def _select(module: nn.Module, name: str, axis: int, staying: NDArray[np.int64])
     new = old.detach().index_select(axis, torch.from_numpy(staying).to(old.device))
     is_parameter = isinstance(old, nn.Parameter)
     setattr(module, name, nn.Parameter(new, old.requires_grad) if is_parameter else new)
-
-
-def _zero(tensor: torch.Tensor, axis: int, where: NDArray[np.bool_]) -> None:
-    (zeroed,) = np.nonzero(where)
-    tensor.detach().index_fill_(axis, torch.from_numpy(zeroed).to(tensor.device), 0)

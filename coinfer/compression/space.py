@@ -19,7 +19,6 @@ from numpy.typing import ArrayLike, NDArray
 from coinfer import flops
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import LayerGraph
-from coinfer.plan import kept_channels
 
 Counts = NDArray[np.int64]
 
@@ -145,6 +144,8 @@ class PruneSpace:
         Raises:
             CoinferError: when a sparsity is not in [0, 1], or their number is not G.
         """
+        from coinfer.plan import kept_channels  # a plan's task holds a space
+
         share = np.asarray(sparsity, dtype=np.float64)
         if share.ndim > 2 or (share.ndim > 0 and share.shape[-1] != len(self.groups)):
             raise CoinferError(

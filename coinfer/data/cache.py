@@ -8,32 +8,21 @@ a damaged file counts as none. CIFAR-10 takes 184 MB. `COINFER_CACHE` moves the 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 import numpy as np
 
+from coinfer.cachefolder import cache_folder, write_atomically
 from coinfer.data.images import ImageSet, images_hash
 from coinfer.serial import canonical_json
 
 
-def data_cache() -> Path:
-    """Return the folder of the user's decoded data."""
-    chosen = os.environ.get("COINFER_CACHE")
-    if chosen:
-        return Path(chosen) / "data"
-    from platformdirs import user_cache_path
-
-    return user_cache_path("coinfer") / "data"
-
-
 def keep(key: str, splits: Mapping[str, ImageSet]) -> None:
     """Write all splits of a source; a cache that cannot be written is no error."""
-    folder = data_cache()
+    folder = cache_folder("data")
     record = {
         "classes": list(splits["train"].classes),
         "hashes": {name: images.hash for name, images in splits.items()},
@@ -42,17 +31,17 @@ def keep(key: str, splits: Mapping[str, ImageSet]) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for images in splits.values():
-            _write(folder / _images_file(images.hash), partial(_save, images.images))
-            _write(folder / _labels_file(images.hash), partial(_save, images.labels))
+            write_atomically(folder / _images_file(images.hash), partial(_save, images.images))
+            write_atomically(folder / _labels_file(images.hash), partial(_save, images.labels))
         # Last: an index that is there names files that are there.
-        _write(folder / f"{key}.json", lambda file: file.write(index.encode()))
+        write_atomically(folder / f"{key}.json", index.encode())
     except OSError:
         return
 
 
 def kept(key: str, names: Iterable[str]) -> dict[str, ImageSet] | None:
     """Return some splits of a source; None where any is missing or damaged."""
-    folder = data_cache()
+    folder = cache_folder("data")
     try:
         record: Any = json.loads((folder / f"{key}.json").read_text(encoding="utf-8"))
         classes = tuple(map(str, record["classes"]))
@@ -81,16 +70,3 @@ def _labels_file(content: str) -> str:
 
 def _save(array: np.ndarray[Any, Any], file: IO[bytes]) -> None:
     np.save(file, array, allow_pickle=False)
-
-
-def _write(path: Path, fill: Callable[[IO[bytes]], object]) -> None:
-    """Write a file atomically: readers see the old one, none, or the whole new one."""
-    with NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        part = Path(file.name)
-    try:
-        with part.open("wb") as opened:
-            fill(opened)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise

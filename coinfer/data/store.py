@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from coinfer.data.cache import keep, kept
@@ -19,6 +18,7 @@ from coinfer.data.split import RawData, split
 from coinfer.errors import CoinferError
 from coinfer.serial import content_hash
 from coinfer.sources import closure_hash
+from coinfer.versions import installed_version
 
 VARIABLE = "COINFER_DATA"
 _OTHER = "other"
@@ -86,7 +86,7 @@ def locate(data: str | Path | None = None, layouts: tuple[Layout, ...] = LAYOUTS
             f"{ACCEPTED}; {_ELSE}"
         )
     if str(chosen) == DIGITS:
-        key = content_hash(["scikit-learn", _version("scikit-learn"), _decoder_hash()])
+        key = content_hash(["scikit-learn", installed_version("scikit-learn"), _decoder_hash()])
         return Source(DIGITS, "built-in", "", key, read_digits)
     try:
         layout, root = find(Path(chosen), layouts)
@@ -126,10 +126,3 @@ def _stamp(file: Path, root: Path) -> list[str | int]:
 @cache
 def _decoder_hash() -> str:
     return closure_hash(_DECODERS)
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -352,8 +352,9 @@ def _parse_preset(kind: Kind, name: str, record: Any, default_source: str) -> Pr
     owner = f"{kind} '{name}'"
     if not isinstance(record, dict):
         raise CoinferError(f"{owner} is {record!r}; allowed is a table of fields")
-    if not name.strip() or name != name.strip() or any(sign in name for sign in ",[]="):
-        raise CoinferError(f"{owner}: a name is not empty and holds none of , [ ] =")
+    spelt = name and name == name.strip() and name.isprintable()
+    if not spelt or any(sign in name for sign in ",[]="):
+        raise CoinferError(f"{owner}: a name is not empty, is printable and holds none of , [ ] =")
     texts = {key: _text(owner, key, record.get(key, "")) for key in ("source", "note", "capacity")}
     accepted = dict(_PROCESSOR_FIELDS)
     if kind == "link":
@@ -405,13 +406,13 @@ def built_in_presets() -> Presets:
     return presets
 
 
-def load_presets(path: str | Path) -> Presets:
-    """Return the built-in presets and those of the user's TOML file at `path`.
+def load_presets(*paths: str | Path) -> Presets:
+    """Return the built-in presets and those of the user's TOML files.
 
     Raises:
         CoinferError: as `Presets.with_file`.
     """
-    return built_in_presets().with_file(path)
+    return reduce(Presets.with_file, paths, built_in_presets())
 
 
 def device(ref: str) -> Processor:

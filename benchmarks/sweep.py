@@ -1,0 +1,132 @@
+"""A sweep: measure a design of plans, one row at a time, into a table that it goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks.trainings import Trained, Training, run_trainings
+from coinfer.accuracy.box import Box
+from coinfer.accuracy.sampling import DesignPoint, samples
+from coinfer.accuracy.table import Origin, Sample, Table, in_order, read_table, write_table
+from coinfer.errors import CoinferError
+
+
+@dataclass(frozen=True)
+class Step:
+    """How far a sweep is: rows in the table, rows wanted, and the row just written, if any."""
+
+    done: int
+    wanted: int
+    last: Sample | None = None
+
+
+def run_sweep(
+    path: Path,
+    box: Box,
+    origin: Origin,
+    base: Training,
+    count: int,
+    *,
+    max_loss: float = 0.02,
+    executor: str = "joblib",
+    jobs: int | None = None,
+    address: str | None = None,
+) -> Iterator[Step]:
+    """Measure the first `count` plans of a design that the table at `path` lacks.
+
+    Which plans those are depends on nothing but the box, the seed and the accuracies measured, so
+    a sweep that was killed, or that is topped up later, goes on as if it had run in one go. Nobody
+    else can write the table meanwhile.
+
+    Args:
+        path: of the CSV; made where there is none.
+        box: what is sampled.
+        origin: what all rows have in common; a table of another origin is refused.
+        base: parent, data, recipe, seed and device of every training; the plan is replaced.
+        count: plans wanted.
+        max_loss: the accuracy floor lies so far below the baseline, for adaptive points.
+        executor, jobs, address: as `benchmarks.trainings.run_trainings`.
+
+    Raises:
+        CoinferError: when the table is of another origin, damaged, or in use, or when a training
+            fails; what was measured before is kept.
+    """
+    with _alone(path):
+        table = begun(path, origin)
+        table = replace(table, origin=replace(origin, target=max(origin.target, count)))
+        while True:
+            measured = {
+                sample.measurement.plan.hash: sample.measurement.val_accuracy
+                for sample in table.samples
+            }
+            design = samples(box, count, base.seed, measured, max_loss=max_loss)
+            todo = [point for point in design if point.plan.hash not in measured]
+            yield Step(len(design) - len(todo), count)
+            if not todo:
+                return
+            trainings = [replace(base, plan=point.plan) for point in todo]
+            for position, trained in run_trainings(
+                trainings, executor=executor, jobs=jobs, address=address
+            ):
+                table = _with(table, _sample(todo[position], trained), trained, design)
+                write_table(path, table)
+                yield Step(len(table.samples), count, table.find(todo[position].plan))
+
+
+def begun(path: Path, origin: Origin) -> Table:
+    """Return the table at `path`, or an empty one.
+
+    Raises:
+        CoinferError: when it is of another origin, naming the first field that differs.
+    """
+    if not path.exists():
+        return Table(origin)
+    table = read_table(path)
+    for field in ("model", "family", "seed", "recipe", "parent_sha256", "data_hash"):
+        found, wanted = getattr(table.origin, field), getattr(origin, field)
+        if found != wanted:
+            shown = [getattr(value, "label", value) for value in (found, wanted)]
+            raise CoinferError(
+                f"'{path}' was begun with {field} {shown[0]}, now it is {shown[1]}; measurements "
+                "of different origins are never mixed: give another file"
+            )
+    return table
+
+
+def _sample(point: DesignPoint, trained: Trained) -> Sample:
+    return Sample(
+        point.why, trained.measurement, trained.seconds, trained.machine_name, trained.code
+    )
+
+
+def _with(table: Table, sample: Sample, trained: Trained, design: tuple[DesignPoint, ...]) -> Table:
+    known = {point.plan for point in design}
+    ours = [s for s in (*table.samples, sample) if s.measurement.plan in known]
+    # Rows that a longer design put there stay behind those of this one.
+    others = [s for s in table.samples if s.measurement.plan not in known]
+    rows = (*in_order(ours, [point.plan for point in design]), *others)
+    machines = {**table.machines, trained.machine_name: trained.machine}
+    return replace(table, samples=rows, machines=machines)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Hold the lock beside a table; the system lets go of it when the process ends."""
+    import fcntl
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f".{path.name}.lock").open("w")
+    except OSError as error:
+        raise CoinferError(f"cannot write '{path}': {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CoinferError(
+                f"'{path}' is being written by another sweep; wait for it"
+            ) from error
+        yield

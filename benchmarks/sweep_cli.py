@@ -1,0 +1,191 @@
+"""`coinfer recipe-study` and `coinfer sweep`: hundreds of trainings, resumable."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from coinfer.accuracy.cli import DATA, PARENT, PARENT_SEED, SEED, TORCH_DEVICE
+from coinfer.clitypes import MODEL
+
+if TYPE_CHECKING:
+    from benchmarks.trainings import Training
+    from coinfer.accuracy.checkpoints import Checkpoint
+    from coinfer.data.images import Splits
+
+JOBS = click.option(
+    "--jobs", type=int, help="Trainings at once; 0 for one per core. Default: 1, or a cluster's."
+)
+EXECUTOR = click.option(
+    "--executor", default="joblib", show_default=True, help="joblib (here), dask or ray."
+)
+ADDRESS = click.option("--address", help="Of a Dask scheduler or Ray head.")
+OUT = click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="FILE.csv",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The table; its origin is written to a JSON beside it.",
+)
+
+
+@click.command("recipe-study")
+@click.argument("model", type=MODEL)
+@OUT
+@DATA
+@PARENT
+@PARENT_SEED
+@SEED
+@TORCH_DEVICE
+@JOBS
+@EXECUTOR
+@ADDRESS
+def recipe_study(model: str, out: Path, **options: Any) -> None:
+    """Measure accuracy against fine-tuning length at three sparsities, and unpruned.
+
+    Every row is written as it is done; the same command goes on from there.
+
+    \b
+    coinfer recipe-study alexnet-cifar --data path/to/cifar10 --jobs 2 -o study.csv
+    """
+    from benchmarks.recipe_study import run_study
+
+    base, parent, splits = prepare(model, options)
+    about = {
+        "model": base.plan.model,
+        "parent_sha256": parent.sha256,
+        "parent": dict(parent.about),
+        "data": splits.name,
+        "data_hash": splits.hash,
+        "seed": base.seed,
+    }
+    for done, total in run_study(
+        out,
+        base,
+        space_of(base.plan.model),
+        len(splits.train),
+        about,
+        executor=options["executor"],
+        jobs=options["jobs"],
+        address=options["address"],
+    ):
+        click.echo(f"{done} of {total} trainings in '{out}'", err=True)
+
+
+def prepare(model: str, options: dict[str, Any]) -> tuple[Training, Checkpoint, Splits]:
+    """Return what all trainings of a sweep have in common, from its options.
+
+    Raises:
+        CoinferError: when model, data, parent or torch device are not there.
+    """
+    from benchmarks.trainings import Training
+    from coinfer.accuracy.checkpoints import folder
+    from coinfer.accuracy.cli import check_device, find_parent
+    from coinfer.accuracy.recipe import QUICK
+    from coinfer.data import load_splits
+    from coinfer.models import model_spec
+    from coinfer.plan import CutRef, Plan
+
+    check_device(options["torch_device"])
+    spec = model_spec(model)
+    splits = load_splits(options["data"]).without_test()
+    parent = find_parent(spec, splits, options["parent"], options["parent_seed"])
+    file = options["parent"] or folder() / f"{parent.sha256}.pt"
+    base = Training(
+        Plan(spec.name, CutRef(0, "input")),
+        QUICK,
+        options["seed"],
+        options["data"],
+        str(Path(file).resolve()),
+        parent.sha256,
+        options["torch_device"],
+    )
+    return base, parent, splits
+
+
+def space_of(model: str) -> Any:
+    """Return the prune space of a network."""
+    from coinfer.tasks import make_task
+
+    return make_task(model, groups=True).prune_space
+
+
+@click.command("sweep")
+@click.argument("model", type=MODEL)
+@click.option(
+    "--family",
+    default="qho",
+    show_default=True,
+    help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++ or noise.",
+)
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=300, show_default=True, help="Plans wanted."
+)
+@click.option("--recipe", default="quick", show_default=True, help="How to train every plan.")
+@click.option("--resume", is_flag=True, help="Go on with a table that is there.")
+@OUT
+@DATA
+@PARENT
+@PARENT_SEED
+@SEED
+@TORCH_DEVICE
+@JOBS
+@EXECUTOR
+@ADDRESS
+def sweep(model: str, out: Path, **options: Any) -> None:
+    """Measure a design of plans for real and write a table that an accuracy predictor learns from.
+
+    The design holds the corners that the papers talk about, scrambled Sobol points of the search
+    box, and points near the accuracy floor. Every row is written as it is done; with --resume the
+    same command goes on from there, and a larger --samples tops a table up. Accuracies are those
+    of the validation images; the test set is not read.
+
+    \b
+    coinfer sweep alexnet-cifar --data path/to/cifar10 --samples 300 --jobs 2 -o qho.csv
+    coinfer sweep alexnet-cifar --data digits --recipe digits --samples 24 -o digits.csv
+    """
+    from benchmarks.sweep import run_sweep
+    from coinfer.accuracy.box import search_box
+    from coinfer.accuracy.recipe import recipe
+    from coinfer.accuracy.table import Origin
+    from coinfer.errors import CoinferError
+    from coinfer.tasks import make_task
+
+    if out.exists() and not options["resume"]:
+        raise CoinferError(f"'{out}' is there already; --resume goes on with it")
+    base, parent, splits = prepare(model, options)
+    chosen = recipe(options["recipe"])
+    box = search_box(make_task(base.plan.model, groups=True), options["family"])
+    origin = Origin(
+        name=out.stem,
+        model=base.plan.model,
+        family=box.name,
+        target=options["samples"],
+        seed=base.seed,
+        recipe=chosen,
+        parent_sha256=parent.sha256,
+        parent=dict(parent.about),
+        data=splits.name,
+        data_hash=splits.hash,
+    )
+    for step in run_sweep(
+        out,
+        box,
+        origin,
+        replace(base, recipe=chosen),
+        options["samples"],
+        executor=options["executor"],
+        jobs=options["jobs"],
+        address=options["address"],
+    ):
+        last = step.last
+        about = (
+            ""
+            if last is None
+            else f": {last.why}, val {last.measurement.val_accuracy:.4f}, {last.seconds:.0f} s"
+        )
+        click.echo(f"{step.done} of {step.wanted} plans{about}", err=True)

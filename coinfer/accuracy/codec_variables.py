@@ -1,0 +1,358 @@
+"""Codecs as decision variables: from the unit cube to widths, kernels and strides, and back.
+
+The decisions of B plans are rows of whole numbers, 0 where a plan has no such part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coinfer.accuracy.variables import (
+    Counts,
+    Floats,
+    Variable,
+    chosen,
+    unit_of_chosen,
+    unit_of_whole,
+    unit_of_width,
+    whole,
+    width,
+)
+from coinfer.compression.codecs import BottleNetPlusPlus, ConvCodec, LinearCodec, StagedCodec
+from coinfer.errors import CoinferError
+from coinfer.refs import Ref, parse_ref
+
+KERNELS = (1, 3, 5)
+STRIDES = (1, 2)
+
+IDENTITY = "identity"
+
+# The options that are P1 to P6 and P7, P8 of Mu et al. 2024.
+_CONV = (
+    *("hidden_channels", "hidden_kernel", "hidden_stride"),
+    *("code_channels", "code_kernel", "code_stride"),
+)
+_LINEAR = ("hidden", "width")
+_BOTTLENET = ("channels", "spatial")
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Crossing:
+    """What crosses the cuts of B plans.
+
+    Attributes:
+        sent: whether a feature crosses at all, (B,).
+        channels: channels kept of maps, elements kept of anything else, (B,).
+        height, width: of maps, 1 of anything else, (B,).
+        rectified: whether it comes from an activation, and so is not negative, (B,).
+    """
+
+    sent: Flags
+    channels: Counts
+    height: Counts
+    width: Counts
+    rectified: Flags
+
+    def only(self, index: int) -> Crossing:
+        """Return what crosses the cut of one plan."""
+        one = slice(index, index + 1)
+        return Crossing(
+            self.sent[one],
+            self.channels[one],
+            self.height[one],
+            self.width[one],
+            self.rectified[one],
+        )
+
+    @property
+    def elements(self) -> Counts:
+        """Elements that cross without a codec, (B,)."""
+        return self.channels * self.height * self.width
+
+    @property
+    def maps(self) -> Flags:
+        """Where a feature has an extent in space, (B,)."""
+        extended: Flags = self.sent & (self.height * self.width > 1)
+        return extended
+
+    @property
+    def vectors(self) -> Flags:
+        """Where a feature has none, (B,)."""
+        return self.sent & ~self.maps
+
+
+class CodecVariables(Protocol):
+    """The codecs among which a family of plans chooses."""
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Their decision variables, K of them."""
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return the rows (B, K) of points (B, K) of the unit cube."""
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, K) of the unit cube that `rows` maps to these rows."""
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return elements that are sent, (B,): of the code, or what crosses without a codec."""
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return the codec of one plan, as plans name it."""
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return the row of one plan from its codec.
+
+        Raises:
+            CoinferError: when it is none of these codecs, or does not fit what crosses.
+        """
+
+
+@dataclass(frozen=True)
+class NoCodec:
+    """What crosses is sent as it is."""
+
+    variables: ClassVar[tuple[Variable, ...]] = ()
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return rows of no column."""
+        return np.zeros((len(u), 0), dtype=np.int64)
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points of no coordinate."""
+        return np.zeros(rows.shape)
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return what crosses."""
+        return at.elements
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `identity`."""
+        return IDENTITY
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return an empty row."""
+        if ref != IDENTITY:
+            raise _other(ref, IDENTITY)
+        return []
+
+
+@dataclass(frozen=True)
+class ConvLinear:
+    """P1 to P8 of Mu et al. 2024 (Fig. 3 in our reading): `conv` for maps, `linear` for the rest.
+
+    P1 and P4 are the channels, P2 and P5 the kernels, P3 and P6 the strides of two convolutions;
+    P7 and P8 are the widths of two linear layers. No layer widens: P4 <= P1 <= channels that cross,
+    P8 <= P7 <= elements that cross. Where the code would be as large as what crosses there is no
+    codec (our addition; the paper always has one), unless a channel follows.
+
+    Attributes:
+        channels: most channels of maps at any cut.
+        vector: most elements of anything else at any cut.
+        noisy: whether a channel follows, so that tanh bounds the code.
+        zeroed: whether what a plan does not have counts as 0 in its features; else it counts as
+            what narrows least.
+    """
+
+    channels: int
+    vector: int
+    noisy: bool = False
+    zeroed: bool = False
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """P1 to P8."""
+        channels, vector = (1, self.channels), (1, self.vector)
+        kinds = (
+            *((channels, 1, True), (KERNELS, 0, False), (STRIDES, -1, False)),
+            *((channels, 1, True), (KERNELS, 0, False), (STRIDES, -1, False)),
+            *((vector, 1, True), (vector, 1, True)),
+        )
+        found = []
+        for number, (values, effect, log) in enumerate(kinds, start=1):
+            name, low, high = f"P{number}", values[0], values[-1]
+            if self.zeroed:  # 0 is no narrow code, so the effect has no direction
+                found.append(Variable(name, low, high, log=log))
+            else:
+                found.append(Variable(name, low, high, effect, log, high if effect > 0 else low))
+        return tuple(found)
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return P1 to P8, (B, 8)."""
+        p1 = width(u[:, 0], at.channels)
+        p4 = width(u[:, 3], p1)
+        p7 = width(u[:, 6], at.elements)
+        p8 = width(u[:, 7], p7)
+        kernels = chosen(u[:, [1, 4]], KERNELS).T
+        strides = chosen(u[:, [2, 5]], STRIDES).T
+        rows = np.column_stack([p1, kernels[0], strides[0], p4, kernels[1], strides[1], p7, p8])
+        rows = _of_cut(rows, at)
+        return np.where(self._narrows(rows, at)[:, None], rows, _of_cut(_widest(at), at))
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 8); what is not there narrows least."""
+        p1, p2, p3, p4, p5, p6, p7, p8 = np.where(rows == 0, _widest(at), rows).T
+        return np.column_stack(
+            [
+                unit_of_width(p1, at.channels),
+                unit_of_chosen(p2, KERNELS),
+                unit_of_chosen(p3, STRIDES),
+                unit_of_width(p4, p1),
+                unit_of_chosen(p5, KERNELS),
+                unit_of_chosen(p6, STRIDES),
+                unit_of_width(p7, at.elements),
+                unit_of_width(p8, p7),
+            ]
+        )
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return P4 H' W' or P8; what crosses where there is no codec, (B,)."""
+        sides = np.stack([at.height, at.width])
+        for stride in (rows[:, 2], rows[:, 5]):
+            sides = -(-sides // np.maximum(stride, 1))  # convolutions round up
+        code = np.where(at.maps, rows[:, 3] * sides.prod(axis=0), rows[:, 7])
+        return np.where(at.sent, code, at.elements)
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `conv[...]`, `linear[...]` or `identity`."""
+        codec = self._codec(row, at)
+        if codec is None:
+            return IDENTITY
+        return _ref(codec, _CONV if isinstance(codec, ConvCodec) else _LINEAR)
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return P1 to P8."""
+        widest = _of_cut(_widest(at), at)[0].tolist()
+        accepted = self._class(at)
+        if ref == IDENTITY and (accepted is None or not self.noisy):
+            return [int(number) for number in widest]
+        if accepted is None or parse_ref(ref).name != accepted.name:
+            raise _other(ref, accepted.name if accepted else IDENTITY)
+        codec = _made(accepted, ref)
+        row = [getattr(codec, name, 0) for name in (*_CONV, *_LINEAR)]
+        rows = np.array([row])
+        if (self.rows(self.units(rows, at), at) != rows).any() or codec != self._codec(row, at):
+            raise CoinferError(
+                f"its codec is '{ref}'; accepted are no wider layers than what they read, kernels "
+                f"{KERNELS}, strides {STRIDES} and the activations of its cut"
+            )
+        return row
+
+    def _class(self, at: Crossing) -> type[ConvCodec] | type[LinearCodec] | None:
+        if not at.sent[0]:
+            return None
+        return ConvCodec if at.maps[0] else LinearCodec
+
+    def _codec(self, row: Sequence[int], at: Crossing) -> StagedCodec | None:
+        """Return the codec of one plan, None for none."""
+        made = self._class(at)
+        if made is None or not self._narrows(np.array([row]), at)[0]:
+            return None
+        names, numbers = (_CONV, row[:6]) if made is ConvCodec else (_LINEAR, row[6:])
+        activation = "tanh" if self.noisy else "relu"
+        final = "relu" if at.rectified[0] else "none"
+        options = dict(zip(names, numbers, strict=True))
+        return made(**options, code_activation=activation, final=final)
+
+    def _narrows(self, rows: Counts, at: Crossing) -> Flags:
+        """Whether a codec has a reason to be, (B,)."""
+        return at.sent & (self.noisy | (self.elements(rows, at) < at.elements))
+
+
+@dataclass(frozen=True)
+class BottleNet:
+    """Code channels in powers of two, and whether the maps are halved (BottleNet++).
+
+    Attributes:
+        channels: most channels at any cut.
+    """
+
+    channels: int
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Code channels and the switch `spatial`."""
+        most = 2 ** int(_log2(np.array(self.channels)))
+        return (
+            Variable("channels", 1, most, effect=1, log=True, absent=most),
+            Variable("spatial", 0, 1, effect=-1),
+        )
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return channels and spatial, (B, 2); maps of a single row or column are not halved."""
+        channels = 2 ** whole(u[:, 0], 0, _log2(at.channels))
+        spatial = whole(u[:, 1], 0, 1) * (np.minimum(at.height, at.width) >= 2)
+        return np.column_stack([channels, spatial])
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 2)."""
+        exponent = unit_of_whole(_log2(rows[:, 0]), 0, _log2(at.channels))
+        return np.column_stack([exponent, unit_of_whole(rows[:, 1], 0, 1)])
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return C' H' W', (B,)."""
+        halves = np.where(rows[:, 1] == 1, 2, 1)
+        return rows[:, 0] * (at.height // halves) * (at.width // halves)
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `bottlenet++[...]`."""
+        return _ref(BottleNetPlusPlus(*row), _BOTTLENET)
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return channels and spatial."""
+        if parse_ref(ref).name != BottleNetPlusPlus.name:
+            raise _other(ref, BottleNetPlusPlus.name)
+        codec = _made(BottleNetPlusPlus, ref)
+        row = [getattr(codec, name) for name in _BOTTLENET]
+        rows = np.array([row])
+        if (self.rows(self.units(rows, at), at) != rows).any():
+            raise CoinferError(
+                f"its codec is '{ref}'; accepted are channels in powers of two up to "
+                f"{int(at.channels[0])}, and spatial=1 for maps of 2x2 or more"
+            )
+        return row
+
+
+def _of_cut(rows: Counts, at: Crossing) -> Counts:
+    """Return P1 to P8 with 0 for the codec that a cut does not have."""
+    there = np.repeat([at.maps, at.vectors], [6, 2], axis=0).T
+    return np.where(there, rows, 0)
+
+
+def _widest(at: Crossing) -> Counts:
+    """Return the P1 to P8 that narrow nothing: what no codec is taken for."""
+    one = np.ones_like(at.channels)
+    maps = (at.channels, one, one)
+    return np.column_stack([*maps, *maps, at.elements, at.elements])
+
+
+def _log2(number: Counts) -> Counts:
+    """Return floor(log2(number)), exactly."""
+    return np.frexp(number)[1].astype(np.int64) - 1
+
+
+def _ref(codec: StagedCodec, always: Sequence[str]) -> str:
+    """Return a codec as plans name it; other options than `always` only where they are unusual."""
+    options = {name: getattr(codec, name) for name in always}
+    for name in ("code_activation", "final"):
+        if getattr(codec, name, "relu") != "relu":
+            options[name] = getattr(codec, name)
+    return str(Ref(codec.name, tuple(options.items())))
+
+
+def _made(codec: type[StagedCodec], ref: str) -> StagedCodec:
+    try:
+        return codec(**parse_ref(ref).arguments)
+    except TypeError as error:
+        raise CoinferError(f"its codec '{ref}' has other options: {error}") from None
+
+
+def _other(ref: str, accepted: str) -> CoinferError:
+    return CoinferError(f"its codec is '{ref}'; accepted at this cut is '{accepted}'")

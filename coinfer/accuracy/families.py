@@ -1,0 +1,126 @@
+"""Families of plans, and what a network offers them: places to cut, groups to prune.
+
+Everything is derived from the layer graph and the prune space; no layer is named here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+from coinfer.compression.space import PruneSpace
+from coinfer.graph import Cut, Layer, LayerGraph
+
+_WEIGHTS = ("conv", "conv_transpose", "fc")
+_POOLS = ("maxpool", "avgpool")
+_RESHAPING = ("dropout", "reshape")
+
+
+@dataclass(frozen=True)
+class Family:
+    """What the plans of a family have in common.
+
+    Attributes:
+        prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
+            (uniformly, then the layer before the cut again), or `none`.
+        codec: `none`, `conv-linear` (P1 to P8) or `bottlenet++`.
+        noisy: whether an AWGN channel of some SNR follows the codec.
+        criterion, schedule: how pruned units are chosen and trained.
+    """
+
+    prunes: Literal["each", "uniform", "twice", "none"]
+    codec: Literal["none", "conv-linear", "bottlenet++"]
+    noisy: bool = False
+    criterion: str = "l1"
+    schedule: str = "one-shot"
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        "qho": Family("each", "conv-linear"),
+        "noise": Family("each", "conv-linear", noisy=True),
+        "prune-partition": Family("each", "none"),
+        "fpgm": Family("uniform", "none", criterion="fpgm"),
+        "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
+        "bottlenet++": Family("none", "bottlenet++"),
+    }
+)
+
+
+def block_cuts(graph: LayerGraph) -> tuple[Cut, ...]:
+    """Return one cut per block of layers: interior ones, then cut N.
+
+    A block is a layer with weights and what follows it up to the next one. Behind a fully
+    connected layer the cut is at once; behind any other it comes after normalisation, activation,
+    sum and pooling, before averaging over whole maps. For AlexNet that is after pool1, pool2,
+    relu3, relu4, pool5, fc6, fc7 and fc8; for RegNet after the stem and every block, and N.
+    """
+    found: dict[int, Cut] = {}
+    weighted = 0
+    done = 0
+    for cut in graph.cuts:
+        if cut.kind == "input":
+            continue
+        passed = graph.layers[done : cut.index]
+        weighted += sum(layer.kind in _WEIGHTS for layer in passed)
+        done = cut.index
+        last = graph.layers[cut.index - 1]
+        if not weighted and cut.kind == "interior":
+            continue  # nothing is computed yet
+        earlier = found.get(weighted)
+        if earlier is None or cut.kind == "output" or _prolongs(last, earlier, graph):
+            found[weighted] = cut
+    return tuple(found.values())
+
+
+def is_map(cut: Cut) -> bool:
+    """Whether what crosses is maps (C, H, W)."""
+    return len(cut.shape) == 3
+
+
+def is_rectified(graph: LayerGraph, cut: Cut) -> bool:
+    """Whether what crosses comes from an activation (taken for a ReLU), by pooling at most."""
+    index = cut.index - 1
+    while index >= 0 and graph.layers[index].kind in (*_POOLS, *_RESHAPING):
+        index = graph.layers[index].inputs[0]
+    return index >= 0 and graph.layers[index].kind == "activation"
+
+
+def free_groups(space: PruneSpace) -> tuple[str, ...]:
+    """Return the prune groups that no sum ties to another layer's channels."""
+    tied = {
+        group
+        for layer, channels in zip(space.graph.layers, space.out_channels, strict=True)
+        if layer.kind == "add"
+        for group, _ in channels.terms
+    }
+    return tuple(group.name for place, group in enumerate(space.groups) if place not in tied)
+
+
+def conv_groups(space: PruneSpace) -> tuple[str, ...]:
+    """Return those of `free_groups` that are channels of convolutions."""
+    kinds = _kinds(space)
+    return tuple(name for name in free_groups(space) if kinds[name] == "conv")
+
+
+def group_before(space: PruneSpace, cut: Cut) -> int:
+    """Return the position of the prune group of the convolution before a cut, -1 for none."""
+    terms = space.crossing[space.graph.cuts.index(cut)].terms
+    if cut.kind != "interior" or len(terms) != 1:
+        return -1
+    position = terms[0][0]
+    return position if _kinds(space)[space.names[position]] == "conv" else -1
+
+
+def _kinds(space: PruneSpace) -> dict[str, str]:
+    return {layer.name: layer.kind for layer in space.graph.layers}
+
+
+def _prolongs(layer: Layer, found: Cut, graph: LayerGraph) -> bool:
+    """Whether a layer behind the cut found so far still belongs to what its block computes."""
+    if graph.layers[found.index - 1].kind == "fc" or layer.kind in _RESHAPING:
+        return False
+    averages = layer.kind == "avgpool"
+    return not averages or 1 < layer.out_positions < layer.in_positions
