@@ -18,12 +18,13 @@ import click
 
 from coinfer import __version__
 from coinfer.errors import (
-    EXIT_FAILED,
+    EXIT_BROKEN_PIPE,
     EXIT_INTERRUPTED,
     EXIT_MISUSE,
     EXIT_OK,
     CoinferError,
     nearest,
+    one_line,
     printable,
 )
 from coinfer.plugins import COMMAND_GROUP
@@ -75,8 +76,8 @@ class RoomGroup(click.Group):
 
 
 def _broken_command(name: str, point: EntryPoint, error: BaseException) -> click.Command:
-    text = " ".join(str(error).split())
-    message = f"command '{name}' ({point.value}) does not load: {type(error).__name__}: {text}"
+    why = one_line(error)
+    message = f"command '{name}' ({point.value}) does not load: {why}"
 
     def fail() -> None:
         raise CoinferError(message)
@@ -85,7 +86,7 @@ def _broken_command(name: str, point: EntryPoint, error: BaseException) -> click
         name,
         callback=fail,
         help=message,
-        short_help=f"(does not load: {text[:50]})",
+        short_help=f"(does not load: {why[:50]})",
         # Whatever it is given, the cause is what needs to be said.
         context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     )
@@ -165,7 +166,7 @@ def run(args: list[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output went away: not an error, but Python must not flush again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise

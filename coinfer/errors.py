@@ -13,6 +13,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_MISUSE = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141  # 128 + SIGPIPE, as of any program whose reader left
 
 
 class CoinferError(Exception):
@@ -25,6 +26,12 @@ class UnknownNameError(CoinferError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         self.kind, self.name = kind, name
         super().__init__(f"unknown {kind} '{name}'; {nearest(name, known)}")
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's type and message on one line."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def printable(text: str) -> str:

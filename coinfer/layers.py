@@ -319,6 +319,12 @@ def _check_weight(node: fx.Node, name: str, index: Mapping[fx.Node, int]) -> Non
         )
 
 
+def constant(module: fx.GraphModule, node: fx.Node) -> Any:
+    """Return what a node reads from the network directly, a parameter or a buffer."""
+    owner, _, field = str(node.target).rpartition(".")
+    return getattr(module.get_submodule(owner), field)
+
+
 def argument(node: fx.Node, position: int, keyword: str) -> Any:
     """Return an argument of a node's call, given by position or by keyword; None for neither."""
     return node.args[position] if len(node.args) > position else node.kwargs.get(keyword)
@@ -335,8 +341,7 @@ def _parameters(
     while pending:
         source = pending.pop()
         if source.op == "get_attr":
-            owner, _, field = str(source.target).rpartition(".")
-            value = getattr(module.get_submodule(owner), field)
+            value = constant(module, source)
             if isinstance(value, nn.Parameter):
                 found.add(value)
         elif source not in index:

@@ -22,7 +22,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.errors import CoinferError, UnknownNameError, one_line
 from coinfer.plugins import load_file
 from coinfer.refs import Ref, Scalar, parse_ref
 from coinfer.torchlib import compiler_on_demand, import_torch, import_torchvision
@@ -275,11 +275,8 @@ def _file_maker(
     def make() -> nn.Module:
         try:
             network = factory(**arguments)
-        except Exception as error:  # a stranger's factory may raise anything
-            reason = " ".join(str(error).split())
-            raise CoinferError(
-                f"'{spec.builder}' fails: {type(error).__name__}: {reason}"
-            ) from error
+        except (Exception, SystemExit) as error:  # a stranger's factory may raise anything
+            raise CoinferError(f"'{spec.builder}' fails: {one_line(error)}") from error
         if not isinstance(network, nn.Module):
             raise CoinferError(
                 f"'{spec.builder}' returns a {type(network).__name__}; accepted: torch.nn.Module"

@@ -70,7 +70,11 @@ class Criterion(Part, Protocol):
 
 
 class Schedule(Part, Protocol):
-    """When pruning happens during training."""
+    """When pruning happens during training.
+
+    A schedule with `lifts = True` has its masks lifted, and the masked weights restored, before the
+    next ones are made.
+    """
 
     def progress(self, step: int, steps: int) -> float:
         """Return the share (0..1) of the target sparsity in force at `step` of `steps`."""
@@ -122,8 +126,24 @@ class Coder(Part, Protocol):
         """
 
 
+class FeatureCoder(Coder, Protocol):
+    """A coder that quantises and encodes features, as `coinfer.compression.entropy` has them.
+
+    A coder without these methods says what crosses costs, and changes nothing on the way.
+    """
+
+    def layer(self, shape: tuple[int, ...]) -> nn.Module:
+        """Return what the coding does to a code of `shape`, with straight-through gradients."""
+
+    def fit(self, features: Any, levels: Any = None) -> Any:
+        """Return the coder with its range and code table, made from training features."""
+
+
 class Channel(Part, Protocol):
-    """A channel that training and testing go through."""
+    """A channel that training and testing go through.
+
+    One that says how many channel uses a code takes has `uses(elements, bits)` (vectorised).
+    """
 
     analog: ClassVar[bool]
 

@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 
-from coinfer.errors import CoinferError
+from coinfer.errors import CoinferError, one_line
 
 METHOD_GROUP = "coinfer.methods"
 PART_GROUP = "coinfer.parts"
@@ -48,7 +48,7 @@ def load_entry_points(group: str) -> tuple[list[Found], list[Broken]]:
         try:
             found.append(Found(point.name, point.load(), origin))
         except (Exception, SystemExit) as error:  # a stranger's import may raise anything
-            broken.append(Broken(point.name, origin, _one_line(error)))
+            broken.append(Broken(point.name, origin, one_line(error)))
     return found, broken
 
 
@@ -77,7 +77,7 @@ def load_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise CoinferError(f"'{path}' does not import: {_one_line(error)}") from error
+        raise CoinferError(f"'{path}' does not import: {one_line(error)}") from error
     return module
 
 
@@ -86,8 +86,3 @@ def classes_defined_in(module: ModuleType) -> Iterator[type]:
     for _, value in sorted(vars(module).items()):
         if isinstance(value, type) and value.__module__ == module.__name__:
             yield value
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

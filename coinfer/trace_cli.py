@@ -45,6 +45,7 @@ def trace(model: str | None, rules: str, as_json: bool, ship: Path | None) -> No
     from coinfer.graphs import render, retrace, shipped_name
     from coinfer.models import models
     from coinfer.serial import to_data
+    from coinfer.streams import stdout_to_stderr
 
     if ship is not None:
         ship.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,8 @@ def trace(model: str | None, rules: str, as_json: bool, ship: Path | None) -> No
     if model is None:
         raise CoinferError("no model: give a name (see `coinfer list models`), or --ship FOLDER")
     flops.rule(rules)  # an unknown one is refused before anything is traced
-    graph = retrace(model)
+    with stdout_to_stderr():  # a network's file may print
+        graph = retrace(model)
     click.echo(json.dumps(to_data(graph), indent=2) if as_json else table(graph, rules))
 
 

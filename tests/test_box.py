@@ -324,6 +324,19 @@ def test_fpgm_prunes_all_convolutions_alike_and_nothing_else() -> None:
     assert plan.criterion == "fpgm"
 
 
+def test_snr_is_linear_in_tenths_of_a_db_within_its_range() -> None:
+    found = box("small", "noise")
+    u = np.full((4, found.dimension), 0.4)
+    u[:, found.names.index("cut")] = 0.0
+    u[:, -1] = [0.0, 0.12345, 0.5, 1.0]
+    plans = found.plans(found.decide(u))
+    snr_db = [parse_ref(plan.channel).arguments["snr_db"] for plan in plans]
+    assert snr_db == [0.0, 6.2, 25.0, 50.0]  # 50 u
+    narrow = search_box(task("small"), "noise", snr_db=(0.01, 0.02))
+    inside = narrow.decide(u).snr_db
+    assert ((inside >= 0.01) & (inside <= 0.02)).all()
+
+
 # What a plan does not have.
 
 

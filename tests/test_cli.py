@@ -532,6 +532,14 @@ def test_lists_hold_the_presets_of_the_users_files(
     assert number in (5e9, 5e12, "inf")
 
 
+def test_a_preset_whose_name_is_not_printable_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(PRESETS.replace("devices.mine", r'devices."mi\u202ene"'))
+    assert r"device 'mi\u202ene': a name is" in complaint(capsys, f"list links --presets {path}")
+
+
 def test_models_are_listed_with_every_way_to_name_one(capsys: pytest.CaptureFixture[str]) -> None:
     text, helped = out(capsys, "list models"), out(capsys, "list models --help")
     assert "alexnet-cifar " in text
@@ -547,6 +555,7 @@ def test_a_trace_is_a_table_of_layers_and_cuts(
     path = tmp_path / "nets.py"
     path.write_text(
         "from torch import nn\n"
+        "print('printed by the file')\n"
         "def tiny(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten())\n"
     )
     lines = out(capsys, f"trace {path}:tiny[input=3x8x8]").splitlines()

@@ -8,9 +8,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import socket
 import sys
+import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -59,7 +62,9 @@ def test_a_cluster_gives_the_rows_of_one_process_whatever_its_workers_suffer(
     # Dask runs cells in a thread, where nothing interrupts a sleep.
     late = f"odd[at_bps=2000000.0,what={'spin' if executor == 'dask' else 'sleep'}]"
     deadly = "odd[at_bps=2000000.0,what=kill]"
-    file = bench.file(CELLS, *SAFE, late, deadly)
+    endless, exiting = "odd[in_build=spin]", "odd[in_build=exit]"
+    bad = (late, deadly, endless, exiting)
+    file = bench.file(CELLS, *SAFE, *bad)
     options = ("--executor", executor, "--jobs", "2", "--cell-timeout", "1")
     process = bench.start(*bench.command(file, "there", *options))
 
@@ -84,15 +89,17 @@ def test_a_cluster_gives_the_rows_of_one_process_whatever_its_workers_suffer(
     assert code == 1, errors  # cells fail, as they should
     assert len(workers()) >= 4  # others took the places of those that died
     there = bench.rows("there")
-    assert bench.rows("here") == [row for row in there if row.cell.method not in (late, deadly)]
+    assert bench.rows("here") == [row for row in there if row.cell.method not in bad]
     failed = {row.cell.method: row.result.reason for row in there if row.result.status == "failed"}
     assert failed == {
         "odd[at_bps=2000000.0,what=raise]": "ArithmeticError: it is too odd",
         "odd_trained[at_bps=4000000.0,what=raise]": "ArithmeticError: it is too odd",
         late: "timed out after 1 s",
-        deadly: "worker died 2 times (killed, or out of memory)",
+        deadly: "worker died 2 times (crashed, killed, or out of memory)",
+        endless: "build timed out after 1 s",
+        exiting: "worker died 2 times (in the build, crashed, killed, or out of memory)",
     }
-    assert by_status(there) == {"ok": 8 * CELLS - 5, "failed": 4, "skipped": 1}
+    assert by_status(there) == {"ok": 8 * CELLS - 5, "failed": 4 + 2 * CELLS, "skipped": 1}
     assert len(errors.splitlines()) < 20, errors  # the run's own lines, no log of the engine's
 
 
@@ -147,10 +154,46 @@ def test_no_scheduler_at_the_address_is_one_line(
     assert len(str(caught.value).splitlines()) == 1
 
 
+@contextmanager
+def no_scheduler(says: bytes) -> Iterator[str]:
+    """Something that accepts connections, says that, and nothing else."""
+    connections = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def accept() -> None:
+            with suppress(OSError):  # the server is closed
+                while True:
+                    connections.append(server.accept()[0])
+                    connections[-1].sendall(says)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield "tcp://{}:{}".format(*server.getsockname())
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    for connection in connections:
+        connection.close()
+
+
+@needs("distributed")
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"])
+def test_what_is_no_scheduler_is_one_line_soon(
+    says: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_CONNECT_S", 1.0)
+    began = time.monotonic()
+    with no_scheduler(says) as address, pytest.raises(CoinferError) as caught:
+        make_engine("dask", None, address)
+    assert str(caught.value).startswith(f"no Dask scheduler at '{address}'")
+    assert len(str(caught.value).splitlines()) == 1
+    assert time.monotonic() - began < 20.0
+
+
 @needs("ray")
-def test_no_ray_at_the_address_is_one_line(bench: Bench) -> None:
-    options = ("--executor", "ray", "--address", "nowhere")
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_no_ray_at_the_address_is_one_line(bench: Bench, address: str) -> None:
+    options = ("--executor", "ray", "--address", address)
     code, errors = bench.finish(bench.start(*bench.command(bench.file(1), "store", *options)))
     assert code == 2
-    assert errors.startswith("coinfer: no Ray cluster at 'nowhere'")
+    assert errors.startswith(f"coinfer: no Ray cluster at '{address}'")
     assert len(errors.splitlines()) == 1

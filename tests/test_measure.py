@@ -124,6 +124,15 @@ def test_measured_payloads_are_encoded_bytes(digits: Splits, parent: Checkpoint)
     assert found.p5_bits < found.bits < found.p95_bits < fixed
 
 
+def test_learned_levels_are_trained(digits: Splits, parent: Checkpoint) -> None:
+    """A codebook moves only if the training asks the quantiser for its part of the loss."""
+    plan = Plan(MODEL, POOL2, codec="threestep-conv[channels=4]", coder="codebook[bits=2]")
+    network, _ = build_plan(job(plan, parent, digits))
+    started = build_plan(job(plan, parent, digits, replace(SHORT, phases=SHORT.phases[:1])))[0]
+    moved = network.quantiser.levels(), started.quantiser.levels()
+    assert not np.array_equal(moved[0].points, moved[1].points)
+
+
 def test_the_test_set_is_read_only_when_asked_for(digits: Splits, parent: Checkpoint) -> None:
     plan = Plan(MODEL, LAST)
     with pytest.raises(CoinferError, match="out of reach"):

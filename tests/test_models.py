@@ -47,6 +47,9 @@ def needy(a, *, b):
 def anything(**options):
     return make(**options)
 
+def leaving():
+    raise SystemExit(3)
+
 instance = Net()
 """
 
@@ -283,6 +286,7 @@ def test_an_edited_file_is_another_network(net: str) -> None:
         ("net.py:mak", "unknown factory in .*'mak'; did you mean 'make'"),
         ("net.py:number", "number' returns a int; accepted: torch.nn.Module"),
         ("net.py:broken", "broken' fails: ValueError: no weights here"),
+        ("net.py:leaving", "leaving' fails: SystemExit: 3"),
         ("net.py:make[depth=3]", "unknown option 'depth' of .*make'; accepted: input, width"),
         ("net.py:needy", r"leaves out what the factory needs; give .*net\.py:needy\[a=...,b=...\]"),
         ("net.py:needy[a=1]", r"give .*net\.py:needy\[b=...\]"),

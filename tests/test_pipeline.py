@@ -217,6 +217,23 @@ def test_the_same_generator_gives_the_same_network_and_noise(coder: Any, channel
     assert torch.equal(*first[:2]) == (channel is None)
 
 
+@pytest.mark.parametrize(
+    ("coder", "channel"),
+    [
+        *((Uniform(3), kind(0.0)) for kind in (Bsc, Bec)),
+        *((LearnedLevels(4, mode), Bsc(0.0)) for mode in ("symbol", "vector")),
+        (Float32(), Awgn(float("inf"), power="peak")),
+    ],
+)
+def test_a_channel_without_errors_changes_nothing(coder: Any, channel: Any) -> None:
+    outputs = []
+    for each in (channel, None):
+        made, images = split_small(MAPS, ConvCodec(4, 3, code_activation="tanh"), coder, each)
+        made.calibrate([images])
+        outputs.append(made(images))
+    assert torch.equal(*outputs)
+
+
 def test_noise_starts_anew_where_asked() -> None:
     made, images = split_small(MAPS, BottleNetPlusPlus(3), Float32(), Awgn(3.0))
     made.reseed(5)
@@ -275,7 +292,7 @@ def test_what_is_sent_and_decoded_gives_the_networks_own_answer(
 
 
 def test_codes_are_taken_in_evaluation_mode_and_modes_are_put_back() -> None:
-    made, images = split_small(MAPS, ThreeStepConv(3), Uniform())
+    made, images = split_small(MAPS, BottleNetPlusPlus(3), Uniform())
     made.train()
     made.decoder.eval()
     modes = [module.training for module in made.modules()]

@@ -461,6 +461,16 @@ class SharedWeights(_Net):
         return self.d(self.c(torch.relu(self.b(x))))
 
 
+class SharedWithAFunction(_Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.c, self.d = nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 1)
+
+    def middle(self, x: torch.Tensor) -> torch.Tensor:
+        again = functional.conv2d(x, self.b.weight, padding=1)
+        return self.c(torch.relu(self.b(x))) + self.d(torch.relu(again))
+
+
 SMALL: list[tuple[Callable[[], nn.Module], set[str], set[str]]] = [
     (_Net, {"a", "b"}, {"head"}),
     (Sigmoids, {"a", "b"}, {"head"}),
@@ -481,6 +491,7 @@ SMALL: list[tuple[Callable[[], nn.Module], set[str], set[str]]] = [
     (LayerNormed, {"a"}, {"b", "head"}),
     (CalledTwice, set(), {"a", "head"}),
     (SharedWeights, {"d"}, {"a", "b", "c", "head"}),
+    (SharedWithAFunction, {"c"}, {"a", "b", "head"}),
 ]
 
 

@@ -183,7 +183,7 @@ class TestTaylor:
     def test_the_two_ways_differ_where_signs_cancel(self) -> None:
         network = made(Two)
         space = prune_space(network, INPUT)
-        end = Taylor("end").scores(network, space, batches(3))["b"]
+        end = Taylor().scores(network, space, batches(3))["b"]
         batch = Taylor("batch").scores(network, space, batches(3))["b"]
         assert not torch.allclose(end, batch)
         one = [Taylor(a).scores(network, space, batches(1))["b"] for a in ("end", "batch")]  # type: ignore[arg-type]
@@ -671,11 +671,12 @@ class TestNni:
         ]
 
     @needs_nni
-    @pytest.mark.parametrize("keep", range(1, 8))
-    def test_its_counts_are_exact(self, keep: int) -> None:
-        network = made(Chain)
-        kept = nni_masks.kept_units("l1", network, prune_space(network, INPUT), {"b": keep})
-        assert len(kept["b"]) == keep
+    @pytest.mark.parametrize(("units", "keep"), [(8, 1), (8, 7), (22, 7), (45, 32), (49, 48)])
+    def test_its_counts_are_exact(self, units: int, keep: int) -> None:
+        """Also where int(units * ((units - keep) / units)) is one too few."""
+        network = nn.Sequential(nn.Conv2d(3, units, 1), nn.ReLU(), nn.Conv2d(units, 2, 1))
+        kept = nni_masks.kept_units("l1", network, prune_space(network, INPUT), {"0": keep})
+        assert len(kept["0"]) == keep
 
     @needs_nni
     @pytest.mark.parametrize(("kind", "single"), [(Residual, {"in1", "in2"}), (Grouped, set())])

@@ -227,3 +227,5 @@ def test_what_is_no_accuracy_is_refused(accuracy: float) -> None:
         samples(box("small", "qho"), 10, 0, {"a" * 64: accuracy})
     with pytest.raises(CoinferError, match="samples is -1"):
         samples(box("small", "qho"), -1, 0)
+    with pytest.raises(CoinferError, match="seed is -3"):
+        samples(box("small", "qho"), 1, -3)

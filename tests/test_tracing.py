@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -631,6 +631,15 @@ def test_tracing_leaves_the_network_and_the_global_generator_alone() -> None:
     assert torch.equal(network.conv1.weight, before["conv1.weight"])
 
 
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
 def test_tracing_a_light_network_changes_no_buffer_and_no_setting() -> None:
     class Always(nn.Module):
         def __init__(self) -> None:
@@ -642,7 +651,7 @@ def test_tracing_a_light_network_changes_no_buffer_and_no_setting() -> None:
             x = functional.batch_norm(x, self.mean, self.var, training=True)
             return functional.dropout(x, training=True)
 
-    network, random, threads = Always(), torch.get_rng_state(), torch.get_num_threads()
+    network, random = Always(), torch.get_rng_state()
     assert is_light(network, (3,))
     whole = trace(network, (3,))
     assert all(torch.equal(b, torch.ones(3)) for b in (*network.buffers(), *whole.module.buffers()))
@@ -650,7 +659,7 @@ def test_tracing_a_light_network_changes_no_buffer_and_no_setting() -> None:
     assert torch.equal(torch.get_rng_state(), random)
     with pytest.raises(CoinferError, match="fails on an input"):
         trace(nn.Linear(2, 2), (3,))
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == 3
 
 
 @pytest.mark.parametrize("name", ["resnet18", FAMILIES["squeeze and excitation"]])

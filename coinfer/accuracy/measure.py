@@ -40,7 +40,7 @@ from coinfer.data.batches import batches
 from coinfer.data.images import ImageSet, Splits
 from coinfer.errors import CoinferError
 from coinfer.models import build, model_spec
-from coinfer.parts import NO_PART, Criterion, Parts, Schedule, installed_parts
+from coinfer.parts import NO_PART, Criterion, Parts, Schedule, installed_parts, sends_source
 from coinfer.plan import Plan
 from coinfer.tracing import trace
 
@@ -302,7 +302,7 @@ def _payload(job: Job, network: SplitNetwork) -> Payload:
     if channel is not None and channel.analog:
         return Payload(None, None, None, int(channel.uses(elements)), "analytic")
     coder = network.coder
-    if network.cut.kind == "input" or coder.evidence == "analytic":
+    if sends_source(coder) or coder.evidence == "analytic":
         from coinfer.tasks import source_of
 
         source = source_of(model_spec(job.plan.model))

@@ -90,9 +90,10 @@ def samples(
             that always encodes, the best one measured.
 
     Raises:
-        CoinferError: when an accuracy is not in 0..1.
+        CoinferError: when an accuracy is not in 0..1, or the seed or `n` is negative.
     """
     whole_number("samples", n)
+    whole_number("seed", seed)
     known = {} if measured is None else dict(measured)
     for plan, accuracy in known.items():
         if accuracy is not None and not 0 <= accuracy <= 1:
@@ -263,6 +264,7 @@ def _corner_points(box: Box) -> Iterator[Floats]:
     widths = np.array([variable.log for variable in box.codec.variables])
     at = box.crossing(np.tile(box.space.full, (last + 1, 1)), np.arange(last + 1))
     maps, vectors = np.flatnonzero(at.maps), np.flatnonzero(at.vectors)
+    first = int(np.argmax(at.sent))
 
     def point(place: int, sparsity: float = 0.0, *, narrow: bool = False) -> Floats:
         """A share of the highest sparsity everywhere, a cut, the widest or narrowest code."""
@@ -280,7 +282,7 @@ def _corner_points(box: Box) -> Iterator[Floats]:
             u[1] = min(1.0, share / box.max_sparsity)
             yield u
     if box.family.prunes == "twice":
-        u = point(0)
+        u = point(first)
         u[cut - 1] = 1.0
         yield u
     if not len(widths):
@@ -298,8 +300,8 @@ def _corner_points(box: Box) -> Iterator[Floats]:
                 yield u
     for place in (*maps[:1].tolist(), *vectors[:1].tolist()):
         yield point(place, narrow=True)
-    yield point(int(np.argmax(at.sent)), 1.0, narrow=True)
+    yield point(first, 1.0, narrow=True)
     if box.family.noisy:
-        u = point(int(np.argmax(at.sent)))
+        u = point(first)
         u[-1] = 0.0
         yield u

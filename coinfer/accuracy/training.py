@@ -271,9 +271,13 @@ def _step(
     setup: Setup,
 ) -> Tensor:
     optimizer.zero_grad(set_to_none=True)
+    # A split network adds what its quantiser asks for to the loss.
+    penalised = getattr(model, "penalised", None)
     with _autocast(setup):
-        scores = model(inputs)
+        scores, penalty = (model(inputs), None) if penalised is None else penalised(inputs)
     loss = functional.cross_entropy(scores.float(), targets, label_smoothing=phase.label_smoothing)
+    if penalty is not None:
+        loss = loss + penalty.float()
     loss.backward()  # type: ignore[no-untyped-call]
     if phase.clip_norm is not None:
         nn.utils.clip_grad_norm_(trained, phase.clip_norm)

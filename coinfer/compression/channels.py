@@ -16,7 +16,7 @@ from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import fx, nn
 
 from coinfer import flops
 from coinfer.compression.dependency import Dependents, all_dependents
@@ -33,6 +33,7 @@ from coinfer.compression.flow import (
 from coinfer.compression.space import Affine, PruneGroup, PruneSpace
 from coinfer.errors import CoinferError
 from coinfer.graph import Layer, LayerGraph
+from coinfer.layers import constant
 from coinfer.tracing import Traced
 
 Units = NDArray[np.int64]
@@ -89,10 +90,12 @@ def _first_atoms(dependents: Sequence[Dependents]) -> Atoms:
     return np.cumsum([1, *(group.channels for group in dependents)], dtype=np.int64)
 
 
-def _claimed(network: nn.Module, dependents: Sequence[Dependents]) -> Ties:
+def _claimed(network: fx.GraphModule, dependents: Sequence[Dependents]) -> Ties:
     """Return Torch-Pruning's view: the atom of each channel, with what it ties and stops."""
     ties = Ties()
     uses = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
+    reads = (node for node in network.graph.nodes if node.op == "get_attr")
+    uses.update(id(constant(network, node)) for node in reads)
     for group, start in zip(dependents, _first_atoms(dependents)[:-1], strict=True):
         everything = np.arange(start, start + group.channels)
         for item in group.items:

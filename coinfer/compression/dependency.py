@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from coinfer.errors import CoinferError
+from coinfer.errors import CoinferError, one_line
 
 
 class Item(NamedTuple):
@@ -118,5 +118,4 @@ def prune_outputs(graph: Any, module: nn.Module, channels: list[int]) -> None:
 
 
 def _cannot_follow(error: Exception) -> CoinferError:
-    reason = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-    return CoinferError(f"torch-pruning cannot follow the network ({reason})")
+    return CoinferError(f"torch-pruning cannot follow the network ({one_line(error)[:160]})")

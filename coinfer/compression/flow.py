@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from coinfer.graph import Layer
-from coinfer.layers import argument
+from coinfer.layers import argument, constant
 from coinfer.tracing import Traced
 
 Atoms = NDArray[np.int64]
@@ -283,8 +283,7 @@ class _Step:
         """Whether a node that does not depend on the input holds a single number."""
         if node.op != "get_attr":
             return False
-        owner, _, name = str(node.target).rpartition(".")
-        value = getattr(self.network.get_submodule(owner), name)
+        value = constant(self.network, node)
         return isinstance(value, torch.Tensor) and value.numel() == 1
 
     def _concat(self) -> Wire:
