@@ -222,8 +222,7 @@ class DaskEngine:
             try:
                 if address is None:
                     with _ctrl_c_later():
-                        where = _local_dask(LocalCluster, jobs or 1)
-                        opened.callback(where.close)
+                        where = opened.enter_context(_local_dask(LocalCluster, jobs or 1))
                 self._client = limited(2 * _CONNECT_S, partial(Client, where, timeout=_CONNECT_S))
             except (Exception, CellTimeout) as error:  # what is no scheduler may answer anything
                 wanted = f"no Dask scheduler at '{address}'" if address else "Dask does not start"
@@ -354,26 +353,34 @@ class RayEngine:
             raise CoinferError(f"Ray failed ({_line(error)}); what was committed is kept") from None
 
 
-def _local_dask(make: Callable[..., Any], workers: int) -> Any:
+@contextmanager
+def _local_dask(make: Callable[..., Any], workers: int) -> Iterator[Any]:
     import dask
 
-    # The runner decides what is tried again: one death, one report. And what takes too long: a
-    # worker whose native code keeps Python waiting is not dead.
     settings = {
+        # The runner decides what is tried again: one death, one report.
         "distributed.scheduler.allowed-failures": 0,
+        # A worker whose native code keeps Python waiting is not dead, and one that is dead is
+        # replaced, even if the one in its place dies as well.
         "distributed.scheduler.worker-ttl": None,
+        "distributed.deploy.lost-worker-timeout": "10000 days",
         "distributed.nanny.pre-spawn-environ": THREADS,
         "distributed.worker.preload": [worker.__name__],
     }
-    with dask.config.set(settings), _no_ctrl_c():
-        return make(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
+    with dask.config.set(settings):
+        with _no_ctrl_c():
+            cluster = make(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        try:
+            yield cluster
+        finally:
+            cluster.close()
 
 
 def _knock(address: str) -> None:
@@ -400,7 +407,9 @@ def _begin_ray(ray: Any, workers: int, address: str | None) -> None:
             ray.init(**where, log_to_driver=False, logging_level=logging.CRITICAL)
         except (ConnectionError, ValueError, RuntimeError) as error:
             wanted = f"no Ray cluster at '{address}'" if address else "Ray does not start here"
-            raise CoinferError(f"{wanted}: {_line(error)}") from None
+            # The cause is a traceback's text, whose last line says why (no answer, no token).
+            why = str(error.__cause__ or "").strip().rpartition("\n")[2] or _line(error)
+            raise CoinferError(f"{wanted}: {why}") from None
 
 
 @contextmanager

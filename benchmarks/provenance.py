@@ -13,7 +13,7 @@ from benchmarks.store_schema import utc_now
 from coinfer.versions import installed_version
 
 # Read from the installed packages' metadata, not imported.
-PACKAGES = ("numpy", "torch", "torchvision", "torch-pruning", "scikit-learn")
+PACKAGES = ("numpy", "torch", "torchvision", "torch-pruning", "scikit-learn", "nni")
 
 _GIT_TIMEOUT_S = 10
 

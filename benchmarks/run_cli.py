@@ -72,12 +72,12 @@ def _seconds(_context: click.Context, option: click.Parameter, value: float | No
 def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **options: Any) -> int:
     """Compute the cells of MATRIX that a store does not have yet.
 
-    MATRIX is a TOML file, or the name of a shipped matrix (demo, fig6, rates). Every row is
-    committed as soon as it is computed: stop the run whenever you like (Ctrl-C, kill, power) and
-    give the same command to go on. A cell that fails becomes a row with its reason, and is tried
-    again by the next run. Methods run in worker processes, even one alone, so that one which
-    crashes or never ends (see --cell-timeout) costs its own cells only; what they print goes to
-    stderr.
+    MATRIX is a TOML file, or the name of a shipped matrix (cpcdrl-vgg16, demo, fig6,
+    qho-slowest-rate, rates). Every row is committed as soon as it is computed: stop the run
+    whenever you like (Ctrl-C, kill, power) and give the same command to go on. A cell that
+    fails becomes a row with its reason, and is tried again by the next run. Methods run in
+    worker processes, even one alone, so that one which crashes or never ends (see
+    --cell-timeout) costs its own cells only; what they print goes to stderr.
 
     \b
     coinfer run demo --store results.sqlite --dry-run      what would be done?
@@ -95,7 +95,11 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
       links = ["3g", "wifi[round_trip_s=0.02]"]
       rate_sweep = { start_bps = 1e5, stop_bps = 1e8, points = 40, scale = "log" }
       methods = ["all_local", "neurosurgeon[objective=latency]"]
-    and, if need be, snrs_db, seeds, convention, max_accuracy_loss, include, exclude, presets.
+      include = [{ method = "all_local" },
+                 { method = "neurosurgeon*", link = ["3g", "rate"], device = "raspberry*" }]
+      exclude = { link = "wifi", model = "alexnet" }
+    and, if need be, snrs_db, seeds, convention, max_accuracy_loss, presets. A cell is taken if
+    every field of some include table matches it and no exclude table does.
 
     Exit codes: 0 every cell has its row, 1 a cell failed (or was skipped, with --strict),
     2 bad input, 130 interrupted; what was committed is kept.

@@ -149,7 +149,6 @@ def _keep(path: Path, text: str) -> None:
         return
 
 
-@cache
 def _release(package: str) -> str | None:
     """Return a package's version without the build: 2.9.0+cpu traces as 2.9.0+cu128 does."""
     found = installed_version(package)

@@ -265,6 +265,18 @@ class TestSchedules:
         assert str(masks.finish()) == stages[-1]
 
     @pytest.mark.parametrize("schedule", SCHEDULES, **by_name)
+    def test_the_target_holds_in_a_second_phase(self, schedule: Schedule) -> None:
+        network = made(Chain)
+        masks = masking(network, L2(), schedule)
+        sgd = OPTIMIZERS["sgd"](network.parameters())
+        trained(network, masks, sgd)
+        kept = masks.kept
+        again: list[bool] = []
+        trained(network, masks, sgd, after=lambda step: again.append(masks.kept == kept))
+        assert all(again)
+        assert masks.finish() == kept
+
+    @pytest.mark.parametrize("schedule", SCHEDULES, **by_name)
     @pytest.mark.parametrize("steps", [0, 1, 5])
     def test_a_training_cut_short_is_finished_at_its_target(
         self, schedule: Schedule, steps: int

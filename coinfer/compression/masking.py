@@ -37,7 +37,8 @@ class Masking:
     gradients when the optimiser reads them. Any optimiser will do. The network is traced once.
 
     Where the schedule lifts its masks, masked weights, and the batch statistics of masked
-    channels, recover their values of before the mask, bit by bit, before the next one.
+    channels, recover their values of before the mask, bit by bit, before the next one. Once all
+    of the target is in force it holds, also when another phase of training counts from 0 again.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ class Masking:
         share = real_number(
             f"schedule '{self._schedule.name}': progress", progress, "0 to 1", _is_share
         )
-        if share == self._progress:
+        if share == self._progress or self._progress == 1.0:
             return
         self._progress = share
         keep = self._counts(share)
