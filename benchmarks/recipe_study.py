@@ -34,6 +34,8 @@ COLUMNS = (
     *("machine", "code", "plan_hash", "result_hash"),
 )
 
+_HASH_LENGTH = 64
+
 
 @dataclass(frozen=True)
 class Point:
@@ -127,7 +129,8 @@ def read_study(path: Path) -> tuple[list[dict[str, str]], dict[str, Any]]:
         raise CoinferError(f"cannot read '{error.filename}': {error.strerror}") from error
     except ValueError as error:
         raise CoinferError(f"'{path.with_suffix('.json')}' is no JSON: {error}") from error
-    if tuple(table.fieldnames or ()) != COLUMNS or not all(all(r.values()) for r in rows):
+    whole = all(all(r.values()) and len(r["result_hash"] or "") == _HASH_LENGTH for r in rows)
+    if tuple(table.fieldnames or ()) != COLUMNS or not whole:
         raise CoinferError(f"'{path}' is damaged; accepted: columns {', '.join(COLUMNS)}")
     return rows, about
 

@@ -230,6 +230,20 @@ def test_held_out_predictions_are_fitted_without_their_fold() -> None:
             assert found[repeat][out].tolist() == model.predict(data.x[out]).tolist()
 
 
+def test_quality_is_that_of_the_held_out_predictions() -> None:
+    data = labels(40)
+    held = folds(data.x, 5, 2, seed=0)
+    made = fit_surrogate(data, FEW)
+    for quality in made.quality:
+        error = held_out(quality.regressor, data, held, seed=0) - data.y
+        first, second = (error**2).mean(axis=1)
+        assert quality.mse == pytest.approx((first + second) / 2)
+        assert quality.mse_spread == pytest.approx(abs(first - second))
+        assert quality.coverage == interval_coverage(error, held, 0.9)
+        if quality == made.chosen:
+            assert made.half_width == conformal_quantile(error, 0.9)
+
+
 def test_of_equal_regressors_the_first_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     def equal(name: str, data: Labels, held: NDArray[np.int64], seed: int) -> Floats:
         better = 0.5 if name == "BaggingRegressor" else 1.0

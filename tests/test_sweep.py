@@ -1,0 +1,181 @@
+"""Sweeps: one design, whatever interrupts it; tables of one origin; one writer."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import recipe_study, sweep
+from benchmarks.sweep import run_sweep
+from benchmarks.trainings import Trained, Training
+from coinfer.accuracy.box import Box, search_box
+from coinfer.accuracy.measurement import Measurement, Payload, pack
+from coinfer.accuracy.recipe import QUICK
+from coinfer.accuracy.table import Origin, read_table
+from coinfer.errors import CoinferError
+from coinfer.plan import CutRef, Plan
+from coinfer.tasks import make_task
+
+COUNT = 80  # corners, Sobol points, and adaptive rounds that need the rows before them
+
+
+@pytest.fixture(scope="module")
+def box() -> Box:
+    return search_box(make_task("alexnet-cifar", groups=True), "prune-partition")
+
+
+BASE = Training(Plan("alexnet-cifar", CutRef(0, "input")), QUICK, 0, "digits", "p.pt", "ab" * 32)
+ORIGIN = Origin(
+    *("t", "alexnet-cifar", "prune-partition", COUNT, 0, QUICK, "ab" * 32),
+    parent={},
+    data="digits",
+    data_hash="cd" * 32,
+)
+
+
+def trained(training: Training) -> Trained:
+    """A stand-in for minutes of training: an accuracy that falls with what is pruned."""
+    kept = sum(count for _, count in training.plan.keep) + 1
+    right = np.zeros(1000, dtype=np.bool_)
+    right[: 400 + kept % 500] = True
+    measurement = Measurement(
+        *(training.plan, training.recipe.label, training.recipe.hash, training.parent_sha256),
+        *("cd" * 32, training.seed, pack(right), len(right), None, None),
+        *(Payload(1.0, 1.0, 1.0, None, "analytic"), 1, 2, 0, 0, 1, 64),
+    )
+    return Trained(measurement, 1.0, {"cpu": "none"}, "c0de")
+
+
+class Workers:
+    """Runs stand-ins, in some order, until it is stopped."""
+
+    def __init__(self, *, backwards: bool = False, stop_after: int | None = None) -> None:
+        self.backwards, self.left = backwards, stop_after
+        self.plans: list[Plan] = []
+
+    def __call__(self, trainings: Sequence[Training], **_: Any) -> Iterator[tuple[int, Trained]]:
+        order = list(enumerate(trainings))
+        for position, training in reversed(order) if self.backwards else order:
+            if self.left == 0:
+                raise KeyboardInterrupt
+            if self.left is not None:
+                self.left -= 1
+            self.plans.append(training.plan)
+            yield position, trained(training)
+
+
+def go(
+    monkeypatch: pytest.MonkeyPatch, path: Path, box: Box, workers: Workers, **changes: Any
+) -> None:
+    monkeypatch.setattr(sweep, "run_trainings", workers)
+    arguments: dict[str, Any] = {"origin": ORIGIN, "base": BASE, "count": COUNT, **changes}
+    for _ in run_sweep(path, box, **arguments):
+        pass
+
+
+def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box
+) -> None:
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    go(monkeypatch, whole, box, Workers())
+    ran: list[Plan] = []
+    for stop_after in (1, 30, 20, None):
+        workers = Workers(backwards=True, stop_after=stop_after)
+        try:
+            go(monkeypatch, parts, box, workers)
+        except KeyboardInterrupt:
+            assert len(read_table(parts).samples) == len(ran) + len(workers.plans)
+        ran += workers.plans
+    assert parts.read_bytes() == whole.read_bytes()
+    assert len(ran) == len(set(ran)) == COUNT
+    assert {s.why for s in read_table(whole).samples} == {"corner", "sobol", "adaptive"}
+
+
+def test_a_larger_sweep_tops_a_table_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box
+) -> None:
+    path = tmp_path / "t.csv"
+    go(monkeypatch, path, box, Workers(), count=20)
+    first = read_table(path).samples
+    more = Workers()
+    go(monkeypatch, path, box, more)
+    assert len(more.plans) == COUNT - 20
+    assert read_table(path).samples[:20] == first
+    assert read_table(path).origin.target == COUNT
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"parent_sha256": "ef" * 32}, "parent_sha256"),
+        ({"recipe": replace(QUICK, version=2)}, "recipe quick-v1, now it is quick-v2"),
+        ({"seed": 1}, "seed"),
+        ({"data_hash": "00"}, "data_hash"),
+        ({"family": "qho"}, "family"),
+    ],
+)
+def test_origins_are_never_mixed(
+    change: dict[str, Any],
+    field: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    box: Box,
+) -> None:
+    path = tmp_path / "t.csv"
+    go(monkeypatch, path, box, Workers(), count=3)
+    before = path.read_bytes()
+    with pytest.raises(CoinferError, match=f"was begun with {field}"):
+        go(monkeypatch, path, box, Workers(), origin=replace(ORIGIN, **change))
+    assert path.read_bytes() == before
+
+
+def test_a_table_has_one_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box) -> None:
+    path = tmp_path / "t.csv"
+    with (tmp_path / ".t.csv.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(CoinferError, match="being written by another sweep"):
+            go(monkeypatch, path, box, Workers())
+    go(monkeypatch, path, box, Workers(), count=1)
+
+
+def test_a_study_goes_on_where_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box
+) -> None:
+    path, about, lengths = tmp_path / "study.csv", {"parent_sha256": "ab"}, (100, 2000, 4000)
+
+    def study(workers: Workers, where: Path, facts: dict[str, Any] = about) -> None:
+        monkeypatch.setattr(recipe_study, "run_trainings", workers)
+        steps = recipe_study.run_study(where, BASE, box.space, 2000, facts, lengths=lengths)
+        for _ in steps:
+            pass
+
+    study(Workers(), tmp_path / "whole.csv")
+    with pytest.raises(KeyboardInterrupt):
+        study(Workers(stop_after=5), path)
+    rest = Workers(backwards=True)
+    study(rest, path)
+    assert len(rest.plans) == 7
+    assert path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    with pytest.raises(CoinferError, match="another parent, other data or another seed"):
+        study(Workers(), path, {"parent_sha256": "cd"})
+    path.write_text(path.read_text()[:-40])
+    with pytest.raises(CoinferError, match="is damaged"):
+        study(Workers(), path)
+
+
+def test_the_study_trains_what_it_says(box: Box) -> None:
+    found = list(recipe_study.points(box.space, "alexnet-cifar", 2000, (100, 2000, 6000)))
+    assert [p.length for p in found] == sorted(p.length for p in found)
+    assert {p.sparsity for p in found} == set(recipe_study.SPARSITIES)
+    for point in found:
+        (phase,) = point.recipe.phases
+        seen = phase.epochs * (phase.images or 2000)
+        assert seen == point.length
+        kept = box.space.keep_vector(point.plan.keep)
+        assert kept.tolist() == box.space.kept_from_sparsity(point.sparsity).reshape(-1).tolist()
