@@ -13,12 +13,18 @@ import os
 import queue
 import signal
 import socket
+import sys
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import (
+    ExitStack,
+    contextmanager,
+    nullcontext,
+    redirect_stderr,
+    redirect_stdout,
+)
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
@@ -120,10 +126,6 @@ class LokyEngine:
         self._jobs = jobs
         self._busy: dict[int, _Pool] = {}
         self._done: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
-        self._open = ExitStack()
-        self._open.enter_context(warnings.catch_warnings())
-        # Loky looks for children of a worker that it ends; where it cannot, it says so at length.
-        warnings.filterwarnings("ignore", "Failed to kill subprocesses on this platform")
 
     def slots(self) -> int:
         """Return the number of workers."""
@@ -136,7 +138,8 @@ class LokyEngine:
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a job in an idle worker, which is made when there is none."""
         pool = self._idle.pop() or _Pool.made()
-        with _no_ctrl_c():  # not before the worker can say that it does not mind
+        # A worker being started cannot say yet that it does not mind Ctrl-C.
+        with _no_ctrl_c(), _streams():
             try:
                 future = pool.executor.submit(function, *arguments)
             except BrokenProcessPool:  # its worker was killed while idle
@@ -167,7 +170,6 @@ class LokyEngine:
                 pool.executor.shutdown(wait=True, kill_workers=True)
                 pool.last_words.close()
         self._idle, self._busy = [None] * self._jobs, {}
-        self._open.close()
 
 
 @dataclass(frozen=True)
@@ -421,6 +423,20 @@ def _no_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _streams() -> Iterator[None]:
+    """Have a stdout and a stderr, which loky flushes; a program may be started without."""
+    if sys.stdout is not None and sys.stderr is not None:
+        yield
+        return
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        redirect_stdout(sys.stdout or nowhere),
+        redirect_stderr(sys.stderr or nowhere),
+    ):
+        yield
 
 
 @contextmanager

@@ -107,6 +107,8 @@ def run_study(
     for position, trained in run_trainings(
         trainings, executor=executor, jobs=jobs, address=address
     ):
+        if isinstance(trained, CoinferError):
+            raise trained
         rows.append(_row(missing[position], trained))
         rows.sort(key=lambda row: order.get((row["sparsity"], row["images"]), len(order)))
         machines[trained.machine_name] = trained.machine

@@ -56,6 +56,9 @@ LAST_RESORT_S = 10.0
 _TICK_S = 1.0
 _STILL_S = 30.0
 
+# How many reasons of failed and skipped cells a summary lists.
+_REASONS = 20
+
 
 @dataclass(frozen=True)
 class Summary:
@@ -102,8 +105,10 @@ class Summary:
             head += f"; {self.left_out} not yet computed were left out"
         details = [
             f"  {status}: {number} of {method}: {reason}"
-            for (status, method, reason), number in self.reasons
+            for (status, method, reason), number in self.reasons[:_REASONS]
         ]
+        if len(self.reasons) > _REASONS:
+            details.append(f"  and {len(self.reasons) - _REASONS} more reasons, in the rows")
         return [head, *details]
 
 

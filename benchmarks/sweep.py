@@ -16,11 +16,18 @@ from coinfer.errors import CoinferError
 
 @dataclass(frozen=True)
 class Step:
-    """How far a sweep is: rows in the table, rows wanted, and the row just written, if any."""
+    """How far a sweep is: plans done, plans wanted, and what just came of one, if anything.
+
+    Attributes:
+        done, wanted: plans, those that cannot be measured included.
+        last: the row just written.
+        failed: why the last plan has none.
+    """
 
     done: int
     wanted: int
     last: Sample | None = None
+    failed: str = ""
 
 
 def run_sweep(
@@ -51,17 +58,16 @@ def run_sweep(
         executor, jobs, address: as `benchmarks.trainings.run_trainings`.
 
     Raises:
-        CoinferError: when the table is of another origin, damaged, or in use, or when a training
-            fails; what was measured before is kept.
+        CoinferError: when the table is of another origin, damaged, or in use, or when a worker
+            dies; what was measured before is kept. A training that diverges is recorded with its
+            reason and not tried again.
     """
     with _alone(path):
         table = begun(path, origin)
         table = replace(table, origin=replace(origin, target=max(origin.target, count)))
         while True:
-            measured = {
-                sample.measurement.plan.hash: sample.measurement.val_accuracy
-                for sample in table.samples
-            }
+            measured: dict[str, float | None] = dict.fromkeys(table.failed)
+            measured |= {s.measurement.plan.hash: s.measurement.val_accuracy for s in table.samples}
             design = samples(box, count, base.seed, measured, max_loss=max_loss)
             todo = [point for point in design if point.plan.hash not in measured]
             yield Step(len(design) - len(todo), count)
@@ -71,9 +77,16 @@ def run_sweep(
             for position, trained in run_trainings(
                 trainings, executor=executor, jobs=jobs, address=address
             ):
-                table = _with(table, _sample(todo[position], trained), trained, design)
+                plan = todo[position].plan
+                reason = ""
+                if isinstance(trained, CoinferError):
+                    reason = str(trained)
+                    table = replace(table, failed={**table.failed, plan.hash: reason})
+                else:
+                    table = _with(table, _sample(todo[position], trained), trained, design)
                 write_table(path, table)
-                yield Step(len(table.samples), count, table.find(todo[position].plan))
+                done = len(table.samples) + len(table.failed)
+                yield Step(done, count, table.find(plan), reason)
 
 
 def begun(path: Path, origin: Origin) -> Table:

@@ -182,10 +182,9 @@ def sweep(model: str, out: Path, **options: Any) -> None:
         jobs=options["jobs"],
         address=options["address"],
     ):
-        last = step.last
-        about = (
-            ""
-            if last is None
-            else f": {last.why}, val {last.measurement.val_accuracy:.4f}, {last.seconds:.0f} s"
-        )
+        last, about = step.last, ""
+        if step.failed:
+            about = f": {step.failed}"
+        elif last is not None:
+            about = f": {last.why}, val {last.measurement.val_accuracy:.4f}, {last.seconds:.0f} s"
         click.echo(f"{step.done} of {step.wanted} plans{about}", err=True)

@@ -83,16 +83,17 @@ def run_trainings(
     executor: str = "joblib",
     jobs: int | None,
     address: str | None,
-) -> Iterator[tuple[int, Trained]]:
+) -> Iterator[tuple[int, Trained | CoinferError]]:
     """Yield (position, result) of every training as it is done, in whatever order.
+
+    A training that diverged or cannot be built yields its error: that is a result too.
 
     Args:
         trainings: what to run; they are begun in this order.
         executor, jobs, address: as `benchmarks.engines.make_engine`.
 
     Raises:
-        CoinferError: when a training fails or its worker dies, naming the plan; results that
-            were yielded before stand.
+        CoinferError: when a worker dies, naming the plan; results that were yielded before stand.
     """
     if not trainings:
         return
@@ -107,6 +108,9 @@ def run_trainings(
                 running += 1
             for done in engine.wait(_WAIT_S):
                 running -= 1
+                if isinstance(done.error, CoinferError):
+                    yield done.job, done.error
+                    continue
                 if done.error is not None:
                     raise done.error
                 if done.died:

@@ -237,9 +237,11 @@ def _settle() -> None:
     """Leave Ctrl-C, which a terminal sends to every process, and stdout to the driver."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    with suppress(OSError):  # there is no stderr
-        os.dup2(_STDERR, _STDOUT)  # for native code and child processes
+    if sys.stderr is None:  # the program was started without
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     sys.stdout = sys.stderr
+    with suppress(OSError):
+        os.dup2(_STDERR, _STDOUT)  # for native code and child processes
 
 
 def _leave_with(driver: int) -> None:

@@ -33,6 +33,10 @@ from coinfer.plugins import COMMAND_GROUP
 _HELP_INSTEAD: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 
 
+class ReaderGoneError(Exception):
+    """Nobody reads our output any more."""
+
+
 class RoomGroup(click.Group):
     """A command group whose commands are the entry points of a group."""
 
@@ -44,6 +48,13 @@ class RoomGroup(click.Group):
     def points(self) -> dict[str, EntryPoint]:
         """The group's entry points by command name."""
         return {point.name: point for point in entry_points(group=self.entry_group)}
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; click would answer a reader that went away as it does an error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise ReaderGoneError from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of all commands."""
@@ -143,7 +154,17 @@ def completion(shell: str) -> None:
 
 def main(args: list[str] | None = None) -> None:
     """Run the command line; every error ends in one line and the exit code it deserves."""
-    sys.exit(run(args))
+    code = run(args)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _abandon_output()
+        code = code or EXIT_BROKEN_PIPE
+    except OSError as error:
+        _abandon_output()
+        code = code or _complain(f"cannot write the output: {error.strerror}")
+    sys.exit(code)
 
 
 def run(args: list[str] | None = None) -> int:
@@ -163,15 +184,19 @@ def run(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("coinfer: interrupted; what was committed is kept", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away: not an error, but Python must not flush again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderGoneError:
+        _abandon_output()
         return EXIT_BROKEN_PIPE
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         where = "" if error.filename is None else f": '{error.filename}'"
         return _complain(f"{error.strerror}{where}; nothing that was committed is lost")
+
+
+def _abandon_output() -> None:
+    """Let what could not be written go: Python would try again at the end, and exit with 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(message: str) -> int:

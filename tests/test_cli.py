@@ -617,3 +617,15 @@ def test_a_closed_pipe_is_no_crash() -> None:
     command = f"{sys.executable} -c 'from coinfer.cli import main; main()' list devices | head -1"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    code = "from coinfer.cli import main; main()"
+    listing = f"(sleep 0.2; exec {sys.executable} -c '{code}' list models)"
+    done = subprocess.run(
+        ["bash", "-c", f"{listing} | true; echo ${{PIPESTATUS[0]}}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("141\n", "")

@@ -680,3 +680,11 @@ def test_every_status_is_counted() -> None:
     summary = runner.Summary(3, 0, 3, statuses=tuple(sorted(counted.items())))
     assert summary.exit_code == 1
     assert summary.lines()[0].startswith("3 cells (1 failed, 2 ok): 0 in the store, 3 computed")
+
+
+def test_a_summary_lists_so_many_reasons() -> None:
+    reasons = tuple((("failed", "odd", f"it is odd at {number}"), 1) for number in range(1000))
+    lines = runner.Summary(1000, 0, 1000, reasons=reasons).lines()
+    assert len(lines) == 22
+    assert "it is odd at 19" in lines[-2]
+    assert lines[-1].strip() == "and 980 more reasons, in the rows"

@@ -97,6 +97,29 @@ def test_an_interrupted_sweep_goes_on_as_if_it_had_not_been(
     assert {s.why for s in read_table(whole).samples} == {"corner", "sobol", "adaptive"}
 
 
+def test_a_training_that_diverges_is_recorded_and_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box
+) -> None:
+    class Diverging(Workers):
+        def __call__(
+            self, trainings: Sequence[Training], **_: Any
+        ) -> Iterator[tuple[int, Trained | CoinferError]]:
+            for position, result in super().__call__(trainings):
+                bad = position % 5 == 3
+                yield position, CoinferError("diverged: nan") if bad else result
+
+    path = tmp_path / "t.csv"
+    workers = Diverging()
+    go(monkeypatch, path, box, workers)
+    table = read_table(path)
+    assert len(table.failed) > 5
+    assert len(table.failed) + len(table.samples) == COUNT == len(set(workers.plans))
+    assert set(table.failed.values()) == {"diverged: nan"}
+    again = Workers()
+    go(monkeypatch, path, box, again)
+    assert again.plans == []
+
+
 def test_a_larger_sweep_tops_a_table_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box
 ) -> None:

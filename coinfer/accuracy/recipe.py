@@ -135,7 +135,7 @@ PAPER = Recipe(
     1,
     (
         Phase("fine-tune", 20, 1e-2, clip_norm=5.0),
-        Phase("codec", 5, 1e-3, optimizer="adam", weight_decay=0.0),
+        Phase("codec", 5, 1e-3, optimizer="adam", weight_decay=0.0, clip_norm=5.0),
         Phase("joint", 15, 1e-3, optimizer="adam", weight_decay=0.0, clip_norm=5.0),
     ),
 )
@@ -145,7 +145,7 @@ QUICK = Recipe(
     1,
     (
         Phase("fine-tune", 1, 5e-3, images=6_400, clip_norm=5.0),
-        Phase("codec", 1, 1e-3, images=1_280, optimizer="adam", weight_decay=0.0),
+        Phase("codec", 1, 1e-3, images=1_280, optimizer="adam", weight_decay=0.0, clip_norm=5.0),
         Phase("joint", 1, 2e-3, images=2_560, clip_norm=5.0),
     ),
 )

@@ -82,11 +82,13 @@ class Table:
         origin: what they have in common.
         samples: what was measured.
         machines: hardware and versions by name, as plain data.
+        failed: why a plan of the design has no sample, by `Plan.hash`.
     """
 
     origin: Origin
     samples: tuple[Sample, ...] = ()
     machines: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    failed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -121,6 +123,7 @@ def write_table(path: Path, table: Table) -> None:
         "origin": to_data(table.origin),
         "samples": len(table.samples),
         "machines": dict(table.machines),
+        "failed": dict(sorted(table.failed.items())),
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +149,7 @@ def read_table(path: Path) -> Table:
         raise CoinferError(f"'{_beside(path)}' is no JSON: {error}") from error
     try:
         origin = from_data(about["origin"], Origin)
-        machines = about["machines"]
+        machines, failed = about["machines"], about["failed"]
     except (KeyError, TypeError) as error:
         raise CoinferError(f"'{_beside(path)}' lacks {error}") from error
     rows = csv.DictReader(lines)
@@ -158,7 +161,7 @@ def read_table(path: Path) -> Table:
             samples.append(_sample(row, origin))
         except (KeyError, TypeError, ValueError, CoinferError) as error:
             raise CoinferError(f"'{path}' line {number} is damaged: {error}") from error
-    return Table(origin, tuple(samples), machines)
+    return Table(origin, tuple(samples), machines, failed)
 
 
 def _beside(path: Path) -> Path:
