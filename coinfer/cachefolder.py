@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import IO
+from uuid import uuid4
 
 
 def cache_folder(kind: str) -> Path:
@@ -29,19 +29,16 @@ def write_atomically(path: Path, content: bytes | Callable[[IO[bytes]], object])
     Raises:
         OSError: when it cannot be written; nothing is left behind then.
     """
-    with NamedTemporaryFile(dir=path.parent, prefix=".part-", delete=False) as file:
-        part = Path(file.name)
-        try:
+    # Opened like any new file, so that it has the rights that the user's other files have.
+    part = path.with_name(f".part-{uuid4().hex}")
+    try:
+        with part.open("xb") as file:
             if callable(content):
-                content(file.file)
+                content(file)
             else:
                 file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-    try:
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -113,11 +113,13 @@ def test_a_run_interrupted_in_a_build_says_so_in_one_line(
     assert gone(process.pid)
 
 
-def test_ctrl_c_while_workers_start_is_one_line_too(bench: Bench) -> None:
+@pytest.mark.parametrize("delay_s", [0.05, 0.15, 0.3])
+def test_ctrl_c_while_workers_start_is_one_line_too(bench: Bench, delay_s: float) -> None:
     """A worker that is being started must not answer it with a traceback of its own."""
     file = bench.file(2, "odd")
     process = bench.start(*bench.command(file, "store", "--quiet"))
     wait_until(lambda: workers(process.pid), process)
+    time.sleep(delay_s)
     os.killpg(process.pid, signal.SIGINT)
     code, errors = bench.finish(process)
     assert code == 130

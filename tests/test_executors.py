@@ -197,3 +197,4 @@ def test_no_ray_at_the_address_is_one_line(bench: Bench, address: str) -> None:
     assert code == 2
     assert errors.startswith(f"coinfer: no Ray cluster at '{address}'")
     assert len(errors.splitlines()) == 1
+    assert ("Connection refused" in errors) == (":1" in address)  # asked before Ray, which waits

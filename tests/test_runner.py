@@ -581,13 +581,27 @@ def test_what_methods_print_is_not_on_stdout(bench: Bench) -> None:
     with Path(text).open("a", encoding="utf-8") as file:
         file.write("print('printed on import')\nos.system('echo printed by a child on import')\n")
     command = bench.command(bench.file(2, "odd[in_build=print,what=print,at_bps=1e6]"))
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}  # what a worker prints is not lost with it
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=buffered)
     assert done.stdout == ""
     for said in ("by Python", "by a child", "on import", "by a child on import"):
         assert f"printed {said}\n" in done.stderr
     dry = subprocess.run([*command, "--dry-run"], capture_output=True, text=True, check=True)
     assert "total" in dry.stdout
     assert "printed" not in dry.stdout
+
+
+def test_what_workers_print_is_not_on_the_stdout_of_a_program(bench: Bench) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from tests.running import Bench\n"
+        f"bench = Bench(Path({str(bench.folder)!r}))\n"
+        "print('summary', bench.run(bench.matrix(1, 'odd[in_build=print]')).exit_code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "summary 0\n"
+    assert "printed by Python\n" in done.stderr
+    assert "printed by a child\n" in done.stderr
 
 
 @pytest.mark.parametrize(
