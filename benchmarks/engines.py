@@ -137,17 +137,17 @@ class LokyEngine:
 
     def submit(self, job: int, function: Callable[..., Any], *arguments: Any) -> None:
         """Start a job in an idle worker, which is made when there is none."""
-        pool = self._idle.pop() or _Pool.made()
-        # A worker being started cannot say yet that it does not mind Ctrl-C.
-        with _no_ctrl_c(), _streams():
+        # A worker that is half started cannot be ended, nor say that it does not mind Ctrl-C.
+        with _ctrl_c_later(), _no_ctrl_c(), _streams():
+            pool = self._idle.pop() or _Pool.made()
             try:
                 future = pool.executor.submit(function, *arguments)
             except BrokenProcessPool:  # its worker was killed while idle
                 pool.last_words.close()
                 pool = _Pool.made()
                 future = pool.executor.submit(function, *arguments)
-        self._busy[job] = pool
-        future.add_done_callback(lambda done: self._done.put((job, done)))
+            self._busy[job] = pool
+            future.add_done_callback(lambda done: self._done.put((job, done)))
 
     def wait(self, timeout_s: float) -> Iterable[Done]:
         """Yield the jobs that finished."""
@@ -416,7 +416,7 @@ def _begin_ray(ray: Any, workers: int, address: str | None) -> None:
 
 @contextmanager
 def _no_ctrl_c() -> Iterator[None]:
-    """Hold Ctrl-C back from this thread, and from every process that is started inside for good."""
+    """Hold Ctrl-C back from the processes that are started inside, for good."""
     resource_tracker.ensure_running()  # when it is started, it would let Ctrl-C through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
@@ -441,7 +441,7 @@ def _streams() -> Iterator[None]:
 
 @contextmanager
 def _ctrl_c_later() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait for the end of the block: half a cluster cannot be ended."""
+    """Let Ctrl-C and SIGTERM wait for the end of the block: what is half begun cannot be ended."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
