@@ -132,6 +132,7 @@ def run_training(training: Training) -> Trained:
     """
     from coinfer.accuracy.measure import measure
 
+    code = code_hash()  # of what was just imported; the files may change while this trains
     started = perf_counter()
     measurement = measure(
         training.plan,
@@ -144,7 +145,7 @@ def run_training(training: Training) -> Trained:
         test=training.test,
     )
     seconds = perf_counter() - started
-    return Trained(measurement, seconds, machine(training.torch_device), code_hash())
+    return Trained(measurement, seconds, machine(training.torch_device), code)
 
 
 def machine(torch_device: str) -> dict[str, Any]:
