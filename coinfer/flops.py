@@ -22,26 +22,56 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from coinfer.errors import UnknownNameError
 
-if TYPE_CHECKING:
-    from coinfer.graph import Layer
+
+class Countable(Protocol):
+    """What a rule looks at: a layer of a graph, or many of one kind as arrays (`Layers`)."""
+
+    @property
+    def kind(self) -> str:
+        """Kind of layer, as in a layer graph."""
+
+    @property
+    def kernel(self) -> Any:
+        """Height and width of its window; empty where it has none."""
+
+    @property
+    def in_positions(self) -> Any:
+        """Positions of its input, H W."""
+
+    @property
+    def out_positions(self) -> Any:
+        """Positions of its output."""
 
 
 class Coefficients(NamedTuple):
     """Coefficients of a layer's work: c_out * (alpha * fan_in + beta) + gamma * c_in."""
 
-    alpha: int = 0
-    beta: int = 0
-    gamma: int = 0
+    alpha: Any = 0
+    beta: Any = 0
+    gamma: Any = 0
+
+    def work(self, c_in: Any, c_out: Any) -> Any:
+        """Return the work of an ungrouped layer; numbers, or arrays of one shape."""
+        return c_out * (self.alpha * c_in + self.beta) + self.gamma * c_in
 
 
-FlopsRule = Callable[["Layer"], Coefficients]
+class Layers(NamedTuple):
+    """B layers of one kind that differ in size: arrays of shape (B,), or numbers for all."""
+
+    kind: str
+    in_positions: Any = 1
+    out_positions: Any = 1
+    kernel: tuple[Any, ...] = ()
 
 
-def table1(layer: Layer) -> Coefficients:
+FlopsRule = Callable[[Countable], Coefficients]
+
+
+def table1(layer: Countable) -> Coefficients:
     """FLOPs of a layer by Table I of the QHO paper.
 
     conv 2 Ho Wo (Ci K^2 / groups + 1) Co; relu, avgpool, dropout Hi Wi Ci;
@@ -65,12 +95,12 @@ def table1(layer: Layer) -> Coefficients:
             return Coefficients()
 
 
-def table1_dropout_free(layer: Layer) -> Coefficients:
+def table1_dropout_free(layer: Countable) -> Coefficients:
     """Table I, with dropout free: at inference it does nothing."""
     return Coefficients() if layer.kind == "dropout" else table1(layer)
 
 
-def macs(layer: Layer) -> Coefficients:
+def macs(layer: Countable) -> Coefficients:
     """Multiply-accumulates of conv and fc layers (CPCDRL paper, section II); all else is free."""
     match layer.kind:
         case "conv":

@@ -27,6 +27,7 @@ from coinfer.accuracy.variables import (
 )
 from coinfer.compression.codecs import CODECS
 from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.flops import RULES
 from coinfer.plan import CutRef, Plan, Task
 from coinfer.refs import parse_ref
 from coinfer.tasks import make_task
@@ -238,12 +239,13 @@ def test_equal_plans_have_equal_features_and_others_have_others(seed: int) -> No
     assert len(set(hashes)) == len(set(rows)) == len(set(zip(hashes, rows, strict=True)))
 
 
-@pytest.mark.parametrize(("model", "family"), [(m, f) for m, f in EVERY if f in ("qho", "noise")])
-def test_counted_code_is_the_codecs_own(model: str, family: str) -> None:
+@pytest.mark.parametrize(("model", "family"), EVERY)
+def test_counted_code_and_work_are_the_codecs_own(model: str, family: str) -> None:
     found = box(model, family)
     decisions = found.decide(points(found, 60, seed=3))
     sent = found.elements(decisions)
     crossing = found.crossing(decisions.kept, decisions.cut)
+    work = {name: found.codec.work(decisions.codec, crossing, name) for name in RULES}
     codecs = {codec.name: codec for codec in CODECS}  # type: ignore[attr-defined]
     for row, plan in enumerate(found.plans(decisions)):
         full = task(model).graph.cut(plan.cut.after).shape
@@ -253,10 +255,11 @@ def test_counted_code_is_the_codecs_own(model: str, family: str) -> None:
             else (int(crossing.elements[row]),)
         )
         ref = parse_ref(plan.codec)
-        code = shape
-        if ref.name != "identity":
-            code = codecs[ref.name](**ref.arguments).code_shape(shape)
-        assert sent[row] == np.prod(code)
+        codec = None if ref.name == "identity" else codecs[ref.name](**ref.arguments)
+        assert sent[row] == np.prod(shape if codec is None else codec.code_shape(shape))
+        for name, (encode, decode) in work.items():
+            expected = (0, 0) if codec is None else codec.work(shape, name)
+            assert (encode[row], decode[row]) == expected
 
 
 def test_bottlenet_halves_maps_and_takes_powers_of_two() -> None:

@@ -107,6 +107,12 @@ def read(path: Path) -> Checkpoint:
     return Checkpoint(hashlib.sha256(content).hexdigest(), dict(_full_precision(loaded, path)))
 
 
+def known(sha256: str) -> dict[str, Any]:
+    """Return what the index says of weights of that content; empty where it does not know them."""
+    found = next((e["about"] for e in entries() if e.get("sha256") == sha256), {})
+    return dict(found)
+
+
 def load_into(model: nn.Module, checkpoint: Checkpoint, label: str) -> None:
     """Put weights into a network, in place.
 

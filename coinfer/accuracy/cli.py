@@ -202,21 +202,26 @@ def find_parent(spec: ModelSpec, data: Splits, file: Path | None, seed: int) -> 
     Raises:
         CoinferError: when there are none, naming the command that makes them.
     """
-    from coinfer.accuracy.checkpoints import read
-    from coinfer.accuracy.pretrain import kept
+    from dataclasses import replace
+
+    from coinfer.accuracy.checkpoints import known, read
+    from coinfer.accuracy.pretrain import kept, kept_by_other_code
     from coinfer.accuracy.recipe import pretrain_recipe
     from coinfer.errors import CoinferError
 
     if file is not None:
-        return read(file)
+        found = read(file)
+        return replace(found, about=known(found.sha256))
     recipe = pretrain_recipe(None, spec.builder, data.name)
-    found = kept(spec, recipe, data, seed)
-    if found is None:
+    made = kept(spec, recipe, data, seed)
+    if made is None:
+        older = kept_by_other_code(spec, recipe, data, seed)
+        hint = f"; other code or another torch made '{older}'" if older else ""
         raise CoinferError(
             f"no pretrained weights of {spec.name} for these data are kept: run "
-            f"`coinfer pretrain {spec.name} --seed {seed} --data ...` first, or give --parent"
+            f"`coinfer pretrain {spec.name} --seed {seed} --data ...` first, or give --parent{hint}"
         )
-    return found
+    return made
 
 
 def read_plan(path: Path) -> Any:

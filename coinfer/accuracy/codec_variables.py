@@ -25,6 +25,7 @@ from coinfer.accuracy.variables import (
 )
 from coinfer.compression.codecs import BottleNetPlusPlus, ConvCodec, LinearCodec, StagedCodec
 from coinfer.errors import CoinferError
+from coinfer.flops import Layers, rule
 from coinfer.refs import Ref, parse_ref
 
 KERNELS = (1, 3, 5)
@@ -104,6 +105,9 @@ class CodecVariables(Protocol):
     def elements(self, rows: Counts, at: Crossing) -> Counts:
         """Return elements that are sent, (B,): of the code, or what crosses without a codec."""
 
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of encoders and decoders under a counting rule, (B,) each."""
+
     def ref(self, row: Sequence[int], at: Crossing) -> str:
         """Return the codec of one plan, as plans name it."""
 
@@ -132,6 +136,11 @@ class NoCodec:
     def elements(self, rows: Counts, at: Crossing) -> Counts:
         """Return what crosses."""
         return at.elements
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return no work."""
+        nothing = np.zeros(len(rows), dtype=np.int64)
+        return nothing, nothing
 
     def ref(self, row: Sequence[int], at: Crossing) -> str:
         """Return `identity`."""
@@ -220,6 +229,50 @@ class ConvLinear:
         code = np.where(at.maps, rows[:, 3] * sides.prod(axis=0), rows[:, 7])
         return np.where(at.sent, code, at.elements)
 
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of two layers, and of their mirror image."""
+        p1, p2, p3, p4, p5, p6, p7, p8 = rows.T
+        count = rule(rules)
+        whole_map = at.height * at.width
+        sides = np.stack([at.height, at.width])
+        hidden_sides = -(-sides // np.maximum(p3, 1))
+        hidden = hidden_sides.prod(axis=0)
+        code = (-(-hidden_sides // np.maximum(p6, 1))).prod(axis=0)
+        first, second = (p2, p2), (p5, p5)
+
+        def active(channels: Counts, positions: Counts) -> Counts:
+            return np.asarray(count(Layers("activation", positions, positions)).work(channels, 0))
+
+        def dense(c_in: Counts, c_out: Counts) -> Counts:
+            return np.asarray(count(Layers("fc")).work(c_in, c_out))
+
+        final = np.where(at.rectified, active(at.channels, whole_map), 0)
+        of_maps = (
+            count(Layers("conv", whole_map, hidden, first)).work(at.channels, p1)
+            + active(p1, hidden)
+            + count(Layers("conv", hidden, code, second)).work(p1, p4)
+            + active(p4, code),
+            count(Layers("conv_transpose", code, hidden, second)).work(p4, p1)
+            + active(p1, hidden)
+            + count(Layers("conv_transpose", hidden, whole_map, first)).work(p1, at.channels)
+            + final,
+        )
+        one = np.ones_like(p7)
+        vector = at.elements
+        of_vectors = (
+            dense(vector, p7) + active(p7, one) + dense(p7, p8) + active(p8, one),
+            dense(p8, p7)
+            + active(p7, one)
+            + dense(p7, vector)
+            + np.where(at.rectified, active(vector, one), 0),
+        )
+        there = self._narrows(rows, at)
+        encode, decode = (
+            np.where(there, np.where(at.maps, maps, vectors), 0)
+            for maps, vectors in zip(of_maps, of_vectors, strict=True)
+        )
+        return encode, decode
+
     def ref(self, row: Sequence[int], at: Crossing) -> str:
         """Return `conv[...]`, `linear[...]` or `identity`."""
         codec = self._codec(row, at)
@@ -300,6 +353,27 @@ class BottleNet:
         """Return C' H' W', (B,)."""
         halves = np.where(rows[:, 1] == 1, 2, 1)
         return rows[:, 0] * (at.height // halves) * (at.width // halves)
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of a convolution and a bounded activation, and of their mirror image."""
+        channels, halved = rows[:, 0], rows[:, 1] == 1
+        count = rule(rules)
+        whole_map = at.height * at.width
+        code = np.where(halved, (at.height // 2) * (at.width // 2), whole_map)
+        kernel = np.where(halved, 2, 3)
+        window = (kernel, kernel)
+        with_level = at.channels + 1
+        upwards = Layers("conv_transpose", code, whole_map, window)
+        level = Layers("conv", whole_map, whole_map, window)
+        encode = count(Layers("conv", whole_map, code, window)).work(with_level, channels)
+        decode = np.where(
+            halved,
+            count(upwards).work(channels, at.channels),
+            count(level).work(channels, at.channels),
+        )
+        encode = encode + count(Layers("activation", code, code)).work(channels, 0)
+        last = count(Layers("activation", whole_map, whole_map)).work(at.channels, 0)
+        return np.where(at.sent, encode, 0), np.where(at.sent, decode + last, 0)
 
     def ref(self, row: Sequence[int], at: Crossing) -> str:
         """Return `bottlenet++[...]`."""

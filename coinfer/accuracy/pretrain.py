@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -42,6 +43,21 @@ def key(spec: ModelSpec, recipe: Recipe, data: Splits, seed: int) -> dict[str, A
 def kept(spec: ModelSpec, recipe: Recipe, data: Splits, seed: int) -> Checkpoint | None:
     """Return the weights of an earlier `pretrain` with the same arguments, if any."""
     return checkpoints.kept(key(spec, recipe, data, seed))
+
+
+def kept_by_other_code(spec: ModelSpec, recipe: Recipe, data: Splits, seed: int) -> Path | None:
+    """Return the file of weights that differ in code or torch only; None where there are none."""
+    wanted = _without_code(key(spec, recipe, data, seed))
+    for record in checkpoints.entries():
+        if _without_code(record["key"]) == wanted:
+            return checkpoints.folder() / f"{record['sha256']}.pt"
+    return None
+
+
+def _without_code(what: Any) -> Any:
+    if not isinstance(what, dict):
+        return what
+    return {name: value for name, value in what.items() if name not in ("code", "torch")}
 
 
 def pretrain(

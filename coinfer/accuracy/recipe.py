@@ -140,13 +140,41 @@ PAPER = Recipe(
     ),
 )
 
+# Of what a processor affords in minutes, batches of 64 make more of the same images than those of
+# 128: 1.4 points at 60 % sparsity after 22,528 images.
 QUICK = Recipe(
     "quick",
+    2,
+    (
+        Phase("fine-tune", 1, 1e-2, images=6_400, batch_size=64, clip_norm=5.0),
+        Phase(
+            *("codec", 1, 3e-3),
+            images=1_280,
+            optimizer="adam",
+            weight_decay=0.0,
+            batch_size=64,
+            clip_norm=5.0,
+        ),
+        Phase("joint", 1, 5e-3, images=2_560, batch_size=64, clip_norm=5.0),
+    ),
+)
+
+# What two cores carry for hundreds of plans of a 32x32 network. The recipe study shows how far it
+# is from where accuracy is flat.
+CPU = Recipe(
+    "cpu",
     1,
     (
-        Phase("fine-tune", 1, 5e-3, images=6_400, clip_norm=5.0),
-        Phase("codec", 1, 1e-3, images=1_280, optimizer="adam", weight_decay=0.0, clip_norm=5.0),
-        Phase("joint", 1, 2e-3, images=2_560, clip_norm=5.0),
+        Phase("fine-tune", 1, 1e-2, images=15_360, batch_size=64, clip_norm=5.0),
+        Phase(
+            *("codec", 1, 3e-3),
+            images=5_120,
+            optimizer="adam",
+            weight_decay=0.0,
+            batch_size=64,
+            clip_norm=5.0,
+        ),
+        Phase("joint", 1, 1e-2, images=20_480, batch_size=64, clip_norm=5.0),
     ),
 )
 
@@ -206,7 +234,7 @@ PRETRAIN_DIGITS = Recipe(
     he_init=True,
 )
 
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, QUICK, DIGITS)}
+RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, CPU, QUICK, DIGITS)}
 
 PRETRAIN_RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe

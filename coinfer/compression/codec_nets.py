@@ -27,6 +27,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "elu": nn.ELU,
 }
+_RECTIFIERS = ("relu", "elu")
 
 
 class NoiseAware(nn.Module):
@@ -49,15 +50,34 @@ class NoiseAware(nn.Module):
 
 
 def build(stages: Stages, shape: Shape) -> nn.Module:
-    """Return freshly initialised modules of stages, for tensors of `shape` (no batch)."""
+    """Return freshly initialised modules of stages, for tensors of `shape` (no batch).
+
+    Weights are drawn as He et al. (2015) do, so that what crosses neither fades nor grows on its
+    way through the codec; no paper says how its codec starts. PyTorch's default lets a signal fade
+    by a factor of 2.4 per rectified layer, which costs short trainings most of their steps.
+    """
     modules = []
     current = shape
-    for stage in stages:
+    for stage, behind in zip(stages, [*stages[1:], None], strict=True):
         if not isinstance(stage, NoiseMap):
-            modules.append(_module(stage, current))
+            module = _module(stage, current)
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+                rectified = isinstance(behind, Activation) and behind.function in _RECTIFIERS
+                _initialise(module, gain=2.0 if rectified else 1.0)
+            modules.append(module)
         current = stage.out(current)
     body = nn.Sequential(*modules)
     return NoiseAware(body) if stages and isinstance(stages[0], NoiseMap) else body
+
+
+def _initialise(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, gain: float) -> None:
+    """Draw weights whose outputs have `gain` times the mean square of their inputs; no bias."""
+    summed = layer.weight[0].numel()
+    if isinstance(layer, nn.ConvTranspose2d):  # an output sums one in stride^2 of kernel^2 inputs
+        summed = layer.weight[:, 0].numel() // (layer.stride[0] * layer.stride[1])
+    nn.init.normal_(layer.weight, std=(gain / max(1, summed)) ** 0.5)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def _module(stage: Stage, shape: Shape) -> nn.Module:
