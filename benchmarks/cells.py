@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Status = Literal["ok", "infeasible", "skipped", "failed"]
+Floor = Literal["", "held", "broken", "undecided"]
 
 LATENCY_PARTS = ("device_s", "encode_s", "uplink_s", "round_trip_s", "decode_s", "server_s")
 
@@ -52,12 +53,23 @@ class Result:
         plan: the plan as JSON data, None without one.
         plan_hash: its content hash, the code of parts that are not built in included.
         latency: seconds per part (LATENCY_PARTS) and `total_s`; empty without a plan.
-        uplink_bits: payload, bits.
-        rate_bps: uplink rate used.
+        uplink_bits: digital payload, bits; the mean where it was measured. None where symbols
+            cross.
+        uplink_p5_bits, uplink_p95_bits: of all images, where the bits depend on the data.
+        uplink_symbols: analog payload, channel uses; None where bits cross, or nothing.
+        rate_bps: uplink rate; bits are charged at it.
+        bandwidth_hz: symbols a second, where symbols are charged.
+        source_bits: what the sensor delivers, raw (8 bits an element for images).
+        input_bits: the network's input in the convention's format of tensors. Both sizes are
+            known whatever is sent (design ruling 7).
         device_flops, server_flops, encode_flops, decode_flops: work priced, in the convention's
             unit of work (`Convention.work_unit`: FLOPs or MACs).
         energy_j: energy of the device where watts are given.
         accuracy: of the plan, 0..1; accuracy_loss against the baseline.
+        measured_accuracy: on validation images, 0..1, measured of this very plan.
+        test_accuracy: on test images, 0..1; read once, of a final plan. Nothing is chosen by it.
+        floor_held: whether the measured accuracy keeps within the floor: `held`, `broken` or
+            `undecided` (a paired bootstrap, design ruling 4); '' where nothing was measured.
         predicted_accuracy, predicted_latency_s: the method's own estimates.
         evaluations: candidates the method looked at.
         evidence: evidence class per quantity (`latency`, `uplink_bits`, `accuracy`, ...).
@@ -72,7 +84,13 @@ class Result:
     plan_hash: str | None = None
     latency: dict[str, float] = field(default_factory=dict)
     uplink_bits: float | None = None
+    uplink_p5_bits: float | None = None
+    uplink_p95_bits: float | None = None
+    uplink_symbols: int | None = None
     rate_bps: float | None = None
+    bandwidth_hz: float | None = None
+    source_bits: float | None = None
+    input_bits: float | None = None
     device_flops: int | None = None
     server_flops: int | None = None
     encode_flops: int | None = None
@@ -80,6 +98,9 @@ class Result:
     energy_j: float | None = None
     accuracy: float | None = None
     accuracy_loss: float | None = None
+    measured_accuracy: float | None = None
+    test_accuracy: float | None = None
+    floor_held: Floor = ""
     predicted_accuracy: float | None = None
     predicted_latency_s: float | None = None
     evaluations: int = 0

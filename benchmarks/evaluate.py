@@ -23,14 +23,20 @@ from benchmarks.catalog import Catalog
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
 from benchmarks.rows import Row
 from coinfer import conventions
+from coinfer.accuracy.measurement import Payload
 from coinfer.checks import is_whole
 from coinfer.conventions import Convention
 from coinfer.cost import (
     Latency,
     Workload,
+    bit_rate_bps,
     energy_j,
+    input_bits,
+    no_bandwidth,
+    plan_channel,
     plan_workload,
     scenario_latency,
+    unmeasured,
     uplink_evidence,
 )
 from coinfer.errors import CoinferError
@@ -227,10 +233,10 @@ def _result(prepared: Prepared, cell: Cell) -> Result:
             ledger=ledger,
         )
     _check_plan(selection.plan, method, cuts, task)
-    refused = _not_admitted(selection.plan, task, scenario.convention)
+    parts = prepared.catalog.methods.parts
+    refused = _not_admitted(selection.plan, task, scenario, parts)
     if refused:
         return Result("skipped", reason=refused, evaluations=selection.evaluations, ledger=ledger)
-    parts = prepared.catalog.methods.parts
     plan = parts.sealed(selection.plan)
     return replace(
         _price(plan, task, scenario, parts),
@@ -242,17 +248,24 @@ def _result(prepared: Prepared, cell: Cell) -> Result:
     )
 
 
-def _price(plan: Plan, task: Task, scenario: Scenario, parts: Parts) -> Result:
-    work = plan_workload(plan, task, scenario.convention, parts)
+def _price(
+    plan: Plan, task: Task, scenario: Scenario, parts: Parts, sent: Payload | None = None
+) -> Result:
+    """Price a plan; `sent` is the payload that was measured of this very plan, if one was."""
+    measured_bits = None if sent is None else sent.bits
+    work = plan_workload(plan, task, scenario.convention, parts, measured_bits=measured_bits)
+    _check_work(work)
     time = scenario_latency(work, scenario)
     parts_s = {name: float(getattr(time, name)) for name in LATENCY_PARTS}
     total_s = float(time.total_s)
-    _check_work(work)
     _check_accounts(parts_s, total_s)
+    analog = work.uplink_symbols > 0
+    crossing = uplink_evidence(plan, task, parts, measured_bits=measured_bits)
     evidence: dict[str, str] = {
         "latency": "analytic",
-        "uplink_bits": uplink_evidence(plan, task, parts),
+        "uplink_symbols" if analog else "uplink_bits": crossing,
     }
+    spread = sent if crossing == "measured" else None
     accuracy = loss = None
     if plan.unchanged and _lossless(plan, task, parts):
         # The network computes what the unpruned one does, on what really arrives.
@@ -268,8 +281,14 @@ def _price(plan: Plan, task: Task, scenario: Scenario, parts: Parts) -> Result:
         plan=json.loads(canonical_json(to_data(plan))),
         plan_hash=plan.hash,
         latency={**parts_s, "total_s": total_s},
-        uplink_bits=float(work.uplink_bits),
-        rate_bps=float(scenario.rate_bps),
+        uplink_bits=None if analog else float(work.uplink_bits),
+        uplink_p5_bits=None if spread is None else spread.p5_bits,
+        uplink_p95_bits=None if spread is None else spread.p95_bits,
+        uplink_symbols=int(work.uplink_symbols) if analog else None,
+        rate_bps=float(bit_rate_bps(work, scenario)),
+        bandwidth_hz=scenario.link.bandwidth_hz if analog else None,
+        source_bits=float(task.source.raw_bits),
+        input_bits=input_bits(task, scenario.convention),
         device_flops=int(work.device_flops),
         server_flops=int(work.server_flops),
         encode_flops=int(work.encode_flops),
@@ -319,13 +338,26 @@ def _other_type(method: Method, asked: str, answer: object, accepted: str) -> Co
     return CoinferError(f"{method.card.name}.{asked} returned {said}; accepted is {accepted}")
 
 
-def _not_admitted(plan: Plan, task: Task, convention: Convention) -> str:
-    """Why a plan's payload has no place under a convention, or ''."""
-    coder = parse_ref(plan.coder).name
-    if task.graph.cut(plan.cut.after).kind == "output" or convention.admits(coder):
+def _not_admitted(
+    plan: Plan, task: Task, scenario: Scenario, parts: Parts, sent: Payload | None = None
+) -> str:
+    """Why a plan's payload has no place or no price in a scenario, or ''; `sent` as of `_price`."""
+    if task.graph.cut(plan.cut.after).kind == "output":
         return ""
-    admitted = ", ".join(convention.payloads())
-    return f"convention {convention.name} admits {admitted} as payload, not {coder}"
+    convention, coder = scenario.convention, parse_ref(plan.coder).name
+    if not convention.admits(coder):
+        admitted = ", ".join(convention.payloads())
+        return f"convention {convention.name} admits {admitted} as payload, not {coder}"
+    channel = plan_channel(plan, parts)
+    if channel is not None and channel.analog:
+        if not convention.analog:
+            return (
+                f"convention {convention.name} admits bits as payload, not the symbols of channel "
+                f"{channel.name}"
+            )
+        missing = no_bandwidth(scenario.link)
+        return missing and f"channel '{plan.channel}' is analog: {missing}"
+    return unmeasured(plan, parts) if sent is None else ""
 
 
 def _lossless(plan: Plan, task: Task, parts: Parts) -> bool:
@@ -346,11 +378,15 @@ def _check_plan(plan: Plan, method: Method, cuts: tuple[Cut, ...], task: Task) -
 
 
 def _check_work(work: Workload) -> None:
-    """What every row's counts are: whole FLOPs, a finite payload, nothing below 0."""
-    flops = (work.device_flops, work.server_flops, work.encode_flops, work.decode_flops)
-    bits = float(work.uplink_bits)
-    if not all(map(is_whole, flops)) or not 0 <= bits < math.inf:
-        raise CoinferError(f"the plan's counts cannot be: FLOPs {flops}, {bits} bits")
+    """What every row's counts are: whole FLOPs, a finite payload of one kind, nothing below 0."""
+    counts = (work.device_flops, work.server_flops, work.encode_flops, work.decode_flops)
+    bits, symbols = float(work.uplink_bits), work.uplink_symbols
+    if not all(map(is_whole, (*counts, symbols))) or not 0 <= bits < math.inf:
+        raise CoinferError(
+            f"the plan's counts cannot be: FLOPs {counts}, {bits} bits, {symbols} symbols"
+        )
+    if bits > 0 and symbols > 0:
+        raise CoinferError(f"the plan sends {bits} bits and {symbols} symbols; allowed is one kind")
 
 
 def _check_accounts(parts_s: dict[str, float], total_s: float) -> None:
@@ -371,14 +407,31 @@ def _energy(time: Latency, scenario: Scenario) -> float | None:
 def _assumptions(
     plan: Plan, task: Task, scenario: Scenario, cuts: tuple[Cut, ...], parts: Parts
 ) -> tuple[str, ...]:
-    """Our own choices behind a row: of its link, of its source, of who resizes the source."""
-    told = [scenario.link.assumption]
+    """Our own choices behind a row: of link, channel and source, of who resizes the source."""
+    told = [scenario.link.assumption, _channel_told(plan, task, scenario, parts)]
     if any(cut.kind == "input" for cut in cuts):  # so the source's size had a say
         told.append(task.source.assumption)
     cut = task.graph.cut(plan.cut.after)
     if cut.kind == "input" and task.source.shape != task.graph.input_shape:
         told.append(_resizing(plan, task, parts))
     return tuple(filter(None, told))
+
+
+def _channel_told(plan: Plan, task: Task, scenario: Scenario, parts: Parts) -> str:
+    """Say where a plan's channel and the scenario's link are not of one mind, or ''."""
+    channel, link = plan_channel(plan, parts), scenario.link
+    if channel is None or task.graph.cut(plan.cut.after).kind == "output":
+        return ""
+    name = f"channel '{plan.channel}'"
+    if channel.analog:
+        own, links, what = getattr(channel, "snr_db", None), scenario.snr_db, "an SNR in dB"
+    else:
+        own, links, what = getattr(channel, "p", None), link.flip_probability, "errors in a share"
+    if own is not None and links is not None and own != links:
+        return f"{name} has {what} of {own}, link '{link.name}' of {links}"
+    if not channel.analog and link.uses_per_s is None:
+        return f"bits through {name} are charged at the link's rate, as if they came without error"
+    return ""
 
 
 def _resizing(plan: Plan, task: Task, parts: Parts) -> str:

@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 
 FORMATS = ("csv", "parquet", "json")
 JSON_FORMAT = "coinfer-rows"
-JSON_VERSION = 1
+JSON_VERSION = 2
+# Version 1 lacks fields of a result, which are then empty.
+JSON_READ = (1, JSON_VERSION)
 
 LATENCIES = (*LATENCY_PARTS, "total_s")
 # The fields of a plan; the cut has two of its own.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cells import Cell, Result
-from benchmarks.export import JSON_FORMAT, JSON_VERSION
+from benchmarks.export import JSON_FORMAT, JSON_READ
 from benchmarks.outputs import is_sqlite, refuse_beside, resolved
 from benchmarks.rows import Row
 from benchmarks.store import Run, Store
@@ -174,9 +174,10 @@ def _read_json(path: Path) -> _Source:
             f"cannot merge '{path}': not a file of 'coinfer export --format json' (its 'format' "
             f"is not '{JSON_FORMAT}')"
         )
-    if data.get("version") != JSON_VERSION:
+    if data.get("version") not in JSON_READ:
         raise CoinferError(
-            f"cannot merge '{path}': version {data.get('version')!r}; accepted is {JSON_VERSION}"
+            f"cannot merge '{path}': version {data.get('version')!r}; accepted are "
+            f"{', '.join(map(str, JSON_READ))}"
         )
     try:
         runs = [from_data(run, Run) for run in data.get("runs", [])]

@@ -206,9 +206,10 @@ def _with(ref: str, **numbers: float | None) -> str:
 def answer(found: Found) -> dict[str, Any]:
     """Return the JSON that `coinfer plan --json` prints.
 
-    Latencies in seconds, payload in bits, work in `work_unit`; an infinite latency (nothing gets
-    through) is the string "inf". `source` is what the sensor delivers, `network_input` what the
-    network reads, `sent` which of them (or which other tensor) crosses.
+    Latencies in seconds, payload in bits or in an analog channel's symbols, work in `work_unit`; an
+    infinite latency (nothing gets through) is the string "inf". `source` is what the sensor
+    delivers, `network_input` what the network reads, `sent` which of them (or which other tensor)
+    crosses.
     """
     from coinfer.conventions import convention
     from coinfer.serial import canonical_json, to_data
@@ -230,13 +231,19 @@ def answer(found: Found) -> dict[str, Any]:
         "plan_hash": result.plan_hash,
         "latency": result.latency or None,
         "uplink_bits": result.uplink_bits,
+        "uplink_p5_bits": result.uplink_p5_bits,
+        "uplink_p95_bits": result.uplink_p95_bits,
+        "uplink_symbols": result.uplink_symbols,
         "rate_bps": result.rate_bps,
+        "bandwidth_hz": result.bandwidth_hz,
         "sent": found.sent or None,
         "source": {**to_data(task.source), "raw_bits": task.source.raw_bits},
         "network_input": {
             "shape": task.graph.input_shape,
             "float32_bits": task.graph.cuts[0].elements * 32,
         },
+        "source_bits": result.source_bits,
+        "input_bits": result.input_bits,
         "work_unit": convention(cell.convention).work_unit,
         "device_flops": result.device_flops,
         "encode_flops": result.encode_flops,
@@ -246,6 +253,9 @@ def answer(found: Found) -> dict[str, Any]:
         "energy_j": result.energy_j,
         "accuracy": result.accuracy,
         "accuracy_loss": result.accuracy_loss,
+        "measured_accuracy": result.measured_accuracy,
+        "test_accuracy": result.test_accuracy,
+        "floor_held": result.floor_held,
         "predicted_accuracy": result.predicted_accuracy,
         "predicted_latency_s": result.predicted_latency_s,
         "evaluations": result.evaluations,
@@ -309,6 +319,12 @@ def _uplink_text(found: Found) -> str:
     if found.sent == "nothing" or result.plan is None:
         return "nothing is sent"
     what = {"source": "the source", "input": "the network's input", "feature": "a feature"}
+    if result.uplink_symbols is not None:
+        return (
+            f"{result.uplink_symbols:,} symbols at {result.bandwidth_hz:,.0f} a second: "
+            f"{what[found.sent]} through {result.plan['channel']}  "
+            f"[{result.evidence['uplink_symbols']}]"
+        )
     return (
         f"{result.uplink_bits:,.0f} bits: {what[found.sent]} as {result.plan['coder']}  "
         f"[{result.evidence['uplink_bits']}]"

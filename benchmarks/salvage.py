@@ -18,15 +18,30 @@ from typing import Any
 from benchmarks.outputs import resolved
 from benchmarks.sqlite_pages import Pages, bounds, records
 from benchmarks.store import Run, Store
-from benchmarks.store_rows import CELL_COLUMNS, ROW_COLUMNS, RUN_COLUMNS, Record, record_of, row_of
+from benchmarks.store_rows import (
+    ADDED_COLUMNS,
+    CELL_COLUMNS,
+    FILE_COLUMNS,
+    ROW_COLUMNS,
+    RUN_COLUMNS,
+    Record,
+    record_of,
+    row_of,
+)
 from benchmarks.store_schema import UnreadableStoreError
 from coinfer.errors import CoinferError
 
 # How many values the records of each table have. No two tables have the same, which tells whose
 # a record is. An id that is a number is stored apart, and the first value is then empty.
-_INPUTS, _RUNS, _ROWS = 3, 4, 2 + len(ROW_COLUMNS)
+_INPUTS, _RUNS = 3, 4
 # Version 1 did not count retries.
 _ROW_RUNS = (1 + len(RUN_COLUMNS), len(RUN_COLUMNS))
+# What each version has added to `rows`, the newest first: a row that was written before keeps its
+# length when its store is migrated.
+_LATER = tuple(ADDED_COLUMNS[version] for version in sorted(ADDED_COLUMNS, reverse=True))
+_ROWS = tuple(
+    1 + len(FILE_COLUMNS) - sum(map(len, _LATER[:newer])) for newer in range(len(_LATER) + 1)
+)
 # The indices of `rows`: by key, by cell. Their last value is the row's id.
 _KEY_INDEX, _CELL_INDEX = 2, len(CELL_COLUMNS) + 1
 
@@ -94,7 +109,7 @@ def _found(pages: Pages) -> _Found:
     """Collect inputs, runs and run columns, and the highest id of any row."""
     found = _Found()
     holders: set[int] = set()  # pages of tables whose ids are those of rows
-    widths = {_INPUTS, _RUNS, _ROWS, *_ROW_RUNS, _KEY_INDEX, _CELL_INDEX}
+    widths = {_INPUTS, _RUNS, *_ROWS, *_ROW_RUNS, _KEY_INDEX, _CELL_INDEX}
     for page, _, rowid, values in records(pages, widths):
         width, last = len(values), values[-1]
         if rowid is not None and width != _RUNS and values[0] is not None:
@@ -109,7 +124,7 @@ def _found(pages: Pages) -> _Found:
             run = _run(values)
             if run is not None:
                 found.runs[run.run_id] = run
-        elif width in (_ROWS, *_ROW_RUNS) and rowid is not None:
+        elif width in (*_ROWS, *_ROW_RUNS) and rowid is not None:
             holders.add(page)
             found.highest = max(found.highest, rowid)
             if width in _ROW_RUNS:
@@ -157,7 +172,7 @@ def _add_row_run(row_runs: dict[int, tuple[Any, ...]], row: int, values: tuple[A
 def _rows(pages: Pages, found: _Found) -> Iterator[Record]:
     """Yield the rows that are whole, each once, or a result after a failure."""
     failed: dict[str, bool] = {}
-    for *_, rowid, values in records(pages, {_ROWS}):
+    for *_, rowid, values in records(pages, {*_ROWS}):
         record = None if rowid is None else _row(rowid, values, found)
         if record is None:
             continue
@@ -168,13 +183,16 @@ def _rows(pages: Pages, found: _Found) -> Iterator[Record]:
 
 def _row(rowid: int, values: tuple[Any, ...], found: _Found) -> Record | None:
     """The record of a row, if all of it is there."""
-    *columns, inputs = values[1:]
+    there = dict(zip(FILE_COLUMNS, values[1:], strict=False))
+    later = {name: value for added in _LATER for name, value in added.items()}
+    columns = {**later, **there}
+    inputs = columns["inputs"]
     ids = str(inputs).split(",") if inputs != "" else []
     try:
         used = dict(found.inputs[int(one)] for one in ids)
         run = found.row_runs.get(rowid)
         known = run is not None and run[0] in found.runs
-        record = Record(tuple(columns), used, run if known else None)
+        record = Record(tuple(columns[name] for name in ROW_COLUMNS), used, run if known else None)
         # Stored anew, every number and text is checked as it was the first time.
         row = row_of(record)
         again = record_of(row, None)

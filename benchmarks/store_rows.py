@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import isfinite
 from struct import pack
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
-from benchmarks.cells import Cell, Result
+from benchmarks.cells import Cell, Floor, Result, Status
 from benchmarks.rows import Row
 from coinfer.errors import CoinferError
 from coinfer.serial import canonical_json
@@ -38,7 +38,13 @@ RESULT_COLUMNS = (
     "plan_hash",
     "latency",
     "uplink_bits",
+    "uplink_p5_bits",
+    "uplink_p95_bits",
+    "uplink_symbols",
     "rate_bps",
+    "bandwidth_hz",
+    "source_bits",
+    "input_bits",
     "device_flops",
     "server_flops",
     "encode_flops",
@@ -46,6 +52,9 @@ RESULT_COLUMNS = (
     "energy_j",
     "accuracy",
     "accuracy_loss",
+    "measured_accuracy",
+    "test_accuracy",
+    "floor_held",
     "predicted_accuracy",
     "predicted_latency_s",
     "evaluations",
@@ -55,7 +64,27 @@ RESULT_COLUMNS = (
 )
 ROW_COLUMNS = ("key", *CELL_COLUMNS, *RESULT_COLUMNS)
 RUN_COLUMNS = ("run_id", "seconds", "host", "finished_at", "traceback", "retries")
-STATUSES = ("ok", "infeasible", "skipped", "failed")
+STATUSES = get_args(Status)
+FLOORS = get_args(Floor)
+
+# Columns that older schemas lack, by the version that brought them, each with what an older row
+# holds there. In the file they come last, in this order: a migration can only append.
+ADDED_COLUMNS: dict[int, dict[str, str | None]] = {
+    3: {
+        "uplink_p5_bits": None,
+        "uplink_p95_bits": None,
+        "uplink_symbols": None,
+        "bandwidth_hz": None,
+        "source_bits": None,
+        "input_bits": None,
+        "measured_accuracy": None,
+        "test_accuracy": None,
+        "floor_held": "",
+    },
+}
+_LATER = {name: value for added in ADDED_COLUMNS.values() for name, value in added.items()}
+# The columns of the table in the order of the file, behind the id of the row.
+FILE_COLUMNS = (*(name for name in ROW_COLUMNS if name not in _LATER), "inputs", *_LATER)
 
 # What the columns hold: JSON texts of these types, whole numbers, real numbers; all others text.
 NESTED_COLUMNS: dict[str, type] = {
@@ -66,17 +95,32 @@ NESTED_COLUMNS: dict[str, type] = {
     "assumptions": list,
 }
 WHOLE_COLUMNS = frozenset(
-    {"seed", "device_flops", "server_flops", "encode_flops", "decode_flops", "evaluations"}
+    {
+        "seed",
+        "uplink_symbols",
+        "device_flops",
+        "server_flops",
+        "encode_flops",
+        "decode_flops",
+        "evaluations",
+    }
 )
 REAL_COLUMNS = frozenset(
     {
         "snr_db",
         "max_accuracy_loss",
         "uplink_bits",
+        "uplink_p5_bits",
+        "uplink_p95_bits",
         "rate_bps",
+        "bandwidth_hz",
+        "source_bits",
+        "input_bits",
         "energy_j",
         "accuracy",
         "accuracy_loss",
+        "measured_accuracy",
+        "test_accuracy",
         "predicted_accuracy",
         "predicted_latency_s",
     }
@@ -88,7 +132,13 @@ OPTIONAL_COLUMNS = frozenset(
         "plan",
         "plan_hash",
         "uplink_bits",
+        "uplink_p5_bits",
+        "uplink_p95_bits",
+        "uplink_symbols",
         "rate_bps",
+        "bandwidth_hz",
+        "source_bits",
+        "input_bits",
         "device_flops",
         "server_flops",
         "encode_flops",
@@ -96,6 +146,8 @@ OPTIONAL_COLUMNS = frozenset(
         "energy_j",
         "accuracy",
         "accuracy_loss",
+        "measured_accuracy",
+        "test_accuracy",
         "predicted_accuracy",
         "predicted_latency_s",
     }
@@ -155,6 +207,11 @@ def _values(row: Row) -> tuple[Any, ...]:
         raise CoinferError(
             f"the status of a row is '{result.status}'; allowed are {', '.join(STATUSES)}"
         )
+    if result.floor_held not in FLOORS:
+        raise CoinferError(
+            f"floor_held of a row is '{result.floor_held}'; allowed are nothing, "
+            f"{', '.join(filter(None, FLOORS))}"
+        )
     try:
         return (
             row.key,
@@ -173,7 +230,13 @@ def _values(row: Row) -> tuple[Any, ...]:
             result.plan_hash,
             _latency_json(result.latency),
             _real("uplink_bits", result.uplink_bits),
+            _real("uplink_p5_bits", result.uplink_p5_bits),
+            _real("uplink_p95_bits", result.uplink_p95_bits),
+            _whole("uplink_symbols", result.uplink_symbols),
             _real("rate_bps", result.rate_bps),
+            _real("bandwidth_hz", result.bandwidth_hz),
+            _real("source_bits", result.source_bits),
+            _real("input_bits", result.input_bits),
             _whole("device_flops", result.device_flops),
             _whole("server_flops", result.server_flops),
             _whole("encode_flops", result.encode_flops),
@@ -181,6 +244,9 @@ def _values(row: Row) -> tuple[Any, ...]:
             _real("energy_j", result.energy_j),
             _real("accuracy", result.accuracy),
             _real("accuracy_loss", result.accuracy_loss),
+            _real("measured_accuracy", result.measured_accuracy),
+            _real("test_accuracy", result.test_accuracy),
+            result.floor_held,
             _real("predicted_accuracy", result.predicted_accuracy),
             _real("predicted_latency_s", result.predicted_latency_s),
             _whole("evaluations", result.evaluations),
@@ -198,8 +264,8 @@ def row_of(record: Record) -> Row:
     Raises:
         UnreadableRowError: when a text in it is not the JSON that it must be.
     """
-    cell = Cell(*record.values[1:10])
-    result = dict(zip(RESULT_COLUMNS, record.values[10:30], strict=True)) | nested_of(record)
+    cell = Cell(*record.values[1:_STATUS])
+    result = dict(zip(RESULT_COLUMNS, record.values[_STATUS:], strict=True)) | nested_of(record)
     if record.run is None:
         return Row(cell, Result(**result), record.inputs)
     _, seconds, host, finished_at, traceback, _ = record.run

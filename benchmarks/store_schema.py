@@ -18,14 +18,31 @@ from time import monotonic, sleep
 import coinfer
 from benchmarks import store_check
 from benchmarks.outputs import refuse_beside, resolved
-from benchmarks.store_rows import CELL_COLUMNS, RESULT_COLUMNS, STATUSES, UnreadableRowError
+from benchmarks.store_rows import (
+    ADDED_COLUMNS,
+    CELL_COLUMNS,
+    FILE_COLUMNS,
+    STATUSES,
+    UnreadableRowError,
+)
 from coinfer.errors import CoinferError
 
 APPLICATION_ID = 0x436F496E  # "CoIn"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 BUSY_TIMEOUT_S = 60.0
 
 _CELL_INDEX = f"CREATE INDEX rows_by_cell ON rows ({', '.join(CELL_COLUMNS)})"
+
+# Columns are declared alike in a new file and in one that is migrated.
+_DECLARED = {
+    "key": "key TEXT NOT NULL UNIQUE",
+    "inputs": "inputs TEXT NOT NULL",
+    **{
+        name: name if value is None else f"{name} NOT NULL DEFAULT '{value}'"
+        for added in ADDED_COLUMNS.values()
+        for name, value in added.items()
+    },
+}
 
 # Only `key` comes in random order; all else is appended, which keeps commits short.
 _TABLES = (
@@ -37,10 +54,8 @@ _TABLES = (
     """CREATE TABLE inputs (
         id INTEGER PRIMARY KEY, name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (name, value))""",
     f"""CREATE TABLE rows (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,
-        {", ".join(CELL_COLUMNS)},
-        {", ".join(RESULT_COLUMNS)},
-        inputs TEXT NOT NULL,
+        id INTEGER PRIMARY KEY,
+        {", ".join(_DECLARED.get(name, name) for name in FILE_COLUMNS)},
         CHECK (status IN ({", ".join(f"'{status}'" for status in STATUSES)})))""",
     """CREATE TABLE row_runs (
         row_id INTEGER PRIMARY KEY REFERENCES rows (id),
@@ -55,6 +70,8 @@ _MIGRATIONS: dict[int, tuple[str, ...]] = {
     # Version 1 did not count how often a failed cell was tried again, and explain-miss had to
     # read the whole table.
     1: ("ALTER TABLE row_runs ADD COLUMN retries INTEGER NOT NULL DEFAULT 0", _CELL_INDEX),
+    # Version 2 said of what crosses no more than its bits, and nothing of measured accuracies.
+    2: tuple(f"ALTER TABLE rows ADD COLUMN {_DECLARED[name]}" for name in ADDED_COLUMNS[3]),
 }
 
 _ACCEPTED = f"accepted is a coinfer store, schema 1 to {SCHEMA_VERSION}"

@@ -1,19 +1,37 @@
-"""The measurement tables that ship, by name."""
+"""The measurement tables and recipe studies that ship, by name, and those of a user, by file."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
 
 from coinfer.accuracy.table import Table, read_table
-from coinfer.errors import UnknownNameError
+from coinfer.errors import CoinferError, UnknownNameError
+
+
+@dataclass(frozen=True)
+class Study:
+    """Accuracy against training length, as `benchmarks.recipe_study` measured it.
+
+    Attributes:
+        name: its file name without suffix.
+        origin: what all its trainings have in common, as plain data.
+        machines: hardware and versions by name, as plain data.
+        rows: a training each, with the columns of `benchmarks.recipe_study.COLUMNS`.
+    """
+
+    name: str
+    origin: Mapping[str, Any]
+    machines: Mapping[str, Any]
+    rows: tuple[Mapping[str, str], ...]
 
 
 def table_names() -> list[str]:
     """Return the names of the shipped tables, in order."""
-    folder = files("benchmarks").joinpath("tables")
-    if not folder.is_dir():
-        return []
-    return sorted(e.name.removesuffix(".csv") for e in folder.iterdir() if e.name.endswith(".csv"))
+    return _names("tables")
 
 
 def shipped_table(name: str) -> Table:
@@ -27,3 +45,66 @@ def shipped_table(name: str) -> Table:
         raise UnknownNameError("measurement table", name, table_names())
     with as_file(files("benchmarks").joinpath("tables")) as folder:
         return read_table(folder / f"{name}.csv")
+
+
+def find_table(name: str) -> Table:
+    """Return a shipped table by its name, or one that `coinfer sweep` wrote by its FILE.csv.
+
+    Raises:
+        UnknownNameError: when none of that name ships.
+        CoinferError: when the file is missing or damaged.
+    """
+    return read_table(Path(name)) if name.endswith(".csv") else shipped_table(name)
+
+
+def largest_table(model: str, family: str, data: str) -> Table | None:
+    """Return the shipped table of a network, family and data set with the most samples.
+
+    Of equally large ones the first by name; None where none ships.
+
+    Raises:
+        CoinferError: when a shipped file is damaged.
+    """
+    found = [
+        table
+        for table in map(shipped_table, table_names())
+        if (table.origin.model, table.origin.family, table.origin.data) == (model, family, data)
+    ]
+    return max(found, key=lambda table: len(table.samples), default=None)
+
+
+def study_names() -> list[str]:
+    """Return the names of the shipped recipe studies, in order."""
+    return _names("studies")
+
+
+def find_study(name: str) -> Study:
+    """Return a shipped study by its name, or one that `coinfer recipe-study` wrote by its FILE.csv.
+
+    Raises:
+        UnknownNameError: when none of that name ships.
+        CoinferError: when the file is missing or damaged.
+    """
+    from benchmarks.recipe_study import read_study
+
+    if name.endswith(".csv"):
+        path = Path(name)
+        return _study(path.stem, *read_study(path))
+    if name not in study_names():
+        raise UnknownNameError("recipe study", name, study_names())
+    with as_file(files("benchmarks").joinpath("studies")) as folder:
+        return _study(name, *read_study(folder / f"{name}.csv"))
+
+
+def _study(name: str, rows: list[dict[str, str]], about: dict[str, Any]) -> Study:
+    try:
+        return Study(name, about["origin"], about["machines"], tuple(rows))
+    except (KeyError, TypeError) as error:
+        raise CoinferError(f"the JSON beside '{name}.csv' lacks {error}") from error
+
+
+def _names(kind: str) -> list[str]:
+    folder = files("benchmarks").joinpath(kind)
+    if not folder.is_dir():
+        return []
+    return sorted(e.name.removesuffix(".csv") for e in folder.iterdir() if e.name.endswith(".csv"))

@@ -29,6 +29,7 @@ class Convention:
         coders: payload formats admitted, as part names; `*` admits a method's own.
         input_coder: the payload format of the input at cut 0.
         codec_counted: whether encoder and decoder computation is priced.
+        analog: whether the symbols of an analog channel are admitted as payload beside bits.
         cut_kinds: (method name glob, cut kinds it may choose among), first match wins; a method
             that matches none may use every kind that its card names.
         note: what a reader should know.
@@ -41,6 +42,7 @@ class Convention:
     input_coder: str
     codec_counted: bool
     cut_kinds: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    analog: bool = False
     note: str = ""
 
     def __post_init__(self) -> None:
@@ -63,11 +65,11 @@ class Convention:
         return "MACs" if self.flops_rules == "macs" else "FLOPs"
 
     def admits(self, coder: str) -> bool:
-        """Whether a payload format (by part name) may be sent under this convention."""
+        """Whether a digital payload format (by part name) may be sent under this convention."""
         return coder in self.coders or "*" in self.coders
 
     def payloads(self) -> tuple[str, ...]:
-        """Return the payload formats that are admitted by name."""
+        """Return the digital payload formats that are admitted by name."""
         return tuple(coder for coder in self.coders if coder != "*")
 
     def kinds_for(self, method: str, able: frozenset[str]) -> frozenset[str]:

@@ -4,24 +4,38 @@
 
 Everything is plain arithmetic on numbers or NumPy arrays, so that the same function prices one
 plan or, by broadcasting, plans x devices x links x SNRs. The downlink is neglected.
+
+What crosses is bits or symbols, never both (design ruling 9):
+
+| payload | counted by | takes |
+|---|---|---|
+| bits | the coder, or a measurement where they depend on the data | bits / rate |
+| symbols | an analog channel: its uses for the code's elements | symbols / bandwidth, over radios |
+
+A link's rate is that at which bits arrive without error. Through a binary channel they travel
+uncoded, one per channel use: over a link that counts uses they take bits / uses_per_s. Over any
+other they are charged at its rate all the same, and the errors come on top.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coinfer.channel import check_channel
+from coinfer.checks import finite_positive, whole_number
 from coinfer.compression.space import PruneSpace
 from coinfer.conventions import Convention
 from coinfer.errors import CoinferError
-from coinfer.graph import Cut, LayerGraph
+from coinfer.graph import INPUT, Cut, LayerGraph
 from coinfer.hardware import Link, Processor
-from coinfer.parts import NO_PART, Parts, installed_parts
-from coinfer.plan import Evidence, Plan, Scenario, Task
+from coinfer.parts import NO_PART, Channel, Coder, Parts, installed_parts, sends_source
+from coinfer.plan import Evidence, Plan, Scenario, Source, Task
 
 # One number, or an array that broadcasts with the others.
 Numbers = Any
@@ -41,6 +55,7 @@ class Workload:
         uplink_bits: digital payload; 0 where nothing is sent.
         encode_flops, decode_flops: work of the codec; 0 where the convention neglects it.
         uplink_symbols: analog payload in channel uses, never together with bits.
+        uncoded: whether the bits go through a binary channel as they are, one per channel use.
     """
 
     device_flops: Numbers
@@ -49,6 +64,7 @@ class Workload:
     encode_flops: Numbers = 0
     decode_flops: Numbers = 0
     uplink_symbols: Numbers = 0
+    uncoded: Numbers = False
 
 
 @dataclass(frozen=True)
@@ -117,15 +133,44 @@ def _transfer_s(amount: Floats, per_s: Numbers) -> Floats:
 
 
 def scenario_latency(work: Workload, scenario: Scenario) -> Latency:
-    """Price workloads in one scenario; arrays in, arrays of the same shape out."""
+    """Price workloads in one scenario; arrays in, arrays of the same shape out.
+
+    Raises:
+        CoinferError: when one sends symbols and the link is no radio.
+    """
+    _check_bandwidth(work, [scenario.link])
     return latency(
         work,
         scenario.device.speed(),
         scenario.server.speed(),
-        scenario.rate_bps,
+        bit_rate_bps(work, scenario),
         scenario.link.round_trip_s,
         scenario.link.bandwidth_hz or 0.0,
     )
+
+
+def bit_rate_bps(work: Workload, scenario: Scenario) -> Numbers:
+    """Rate at which a workload's bits are charged: the link's, or its uses a second if uncoded."""
+    uses_per_s = scenario.link.uses_per_s
+    if uses_per_s is None:
+        return scenario.rate_bps
+    return np.where(work.uncoded, uses_per_s, scenario.rate_bps)[()]
+
+
+def no_bandwidth(link: Link) -> str:
+    """Say why symbols cannot be sent over a link; '' over a radio."""
+    if link.bandwidth_hz is not None:
+        return ""
+    return (
+        f"symbols take symbols / bandwidth seconds, and link '{link.name}' has no bandwidth; "
+        "accepted is a radio (bandwidth_hz)"
+    )
+
+
+def _check_bandwidth(work: Workload, links: Sequence[Link]) -> None:
+    if np.any(np.asarray(work.uplink_symbols) > 0):
+        for reason in filter(None, map(no_bandwidth, links)):
+            raise CoinferError(f"an analog payload cannot be priced: {reason}")
 
 
 def sweep_latency(
@@ -140,7 +185,11 @@ def sweep_latency(
     Returns:
         Latency with arrays of shape (P, devices, links, SNRs); parts that do not depend on an
         axis have length 1 there.
+
+    Raises:
+        CoinferError: when one sends symbols and one of the links is no radio.
     """
+    _check_bandwidth(work, links)
 
     def plans(values: Numbers) -> Floats:
         return np.atleast_1d(np.asarray(values, float)).reshape(-1, 1, 1, 1)
@@ -153,11 +202,15 @@ def sweep_latency(
         plans(work.decode_flops),
         plans(work.uplink_symbols),
     )
+    rates = np.array([[link.rate(snr) for snr in snrs_db] for link in links])[None, None]
+    if np.any(work.uncoded):
+        uses = np.array([link.uses_per_s or np.nan for link in links]).reshape(1, 1, -1, 1)
+        rates = np.where((plans(work.uncoded) > 0) & ~np.isnan(uses), uses, rates)
     return latency(
         column,
         np.array([device.speed() for device in devices]).reshape(1, -1, 1, 1),
         server.speed(),
-        np.array([[link.rate(snr) for snr in snrs_db] for link in links])[None, None],
+        rates,
         np.array([link.round_trip_s for link in links]).reshape(1, 1, -1, 1),
         np.array([link.bandwidth_hz or 0.0 for link in links]).reshape(1, 1, -1, 1),
     )
@@ -228,22 +281,32 @@ def split_workload(
 
 
 def plan_workload(
-    plan: Plan, task: Task, convention: Convention, parts: Parts | None = None
+    plan: Plan,
+    task: Task,
+    convention: Convention,
+    parts: Parts | None = None,
+    *,
+    measured_bits: float | None = None,
 ) -> Workload:
     """Workload of one plan under a convention: the harness's count, the same for every method.
 
+    Args:
+        plan: what is priced.
+        task: what it is a plan for.
+        convention: whose rules count.
+        parts: known parts; the installed ones when not given.
+        measured_bits: mean payload of this very plan, as it was measured; None where it was not.
+            Coders whose bits depend on the data need it, for all others it must be what they say.
+
     Raises:
         CoinferError: when the plan does not fit the task or the convention, names a part that is
-            not known, or a part says what cannot be (a negative size, NaN bits).
+            not known, mixes bits and symbols, or a part says what cannot be (a negative size, NaN
+            bits); when a coder's bits depend on the data and were not measured.
     """
     parts = parts or installed_parts()
-    for kind in ("criterion", "schedule", "channel"):
+    for kind in ("criterion", "schedule"):
         parts.check(kind, getattr(plan, kind))
-    if plan.channel != NO_PART and parts.make("channel", plan.channel).analog:
-        raise CoinferError(
-            f"channel '{plan.channel}' is analog: its payload is symbols, which a plan cannot be "
-            "priced by yet; digital channels and 'none' can"
-        )
+    channel = plan_channel(plan, parts)
     cut = task.graph.cut(plan.cut.after)
     if cut.index != plan.cut.index:
         raise CoinferError(
@@ -264,6 +327,7 @@ def plan_workload(
         # Nothing crosses, but what the plan names must be there all the same.
         for kind in ("codec", "coder"):
             parts.check(kind, getattr(plan, kind))
+        _check_measured(plan, measured_bits, 0.0)
         return Workload(device, server, 0.0)
     encode, decode = (
         parts.codec_work(plan.codec, shape, convention.flops_rules)
@@ -271,8 +335,73 @@ def plan_workload(
         else (0, 0)
     )
     code = Cut(cut.index, cut.after, parts.code_shape(plan.codec, shape), cut.kind)
-    bits = float(uplink_bits(task, [code], plan.coder, parts)[0])
-    return Workload(device, server, bits, encode, decode)
+    coder = parts.coder(plan.coder)
+    check_channel(channel, coder)
+    if channel is not None and channel.analog:
+        _check_measured(plan, measured_bits, None)
+        symbols = _channel_uses(plan.channel, channel, code.elements)
+        return Workload(device, server, 0.0, encode, decode, symbols)
+    if measured_bits is not None and _depends_on_data(coder):
+        bits = finite_positive("measured bits", measured_bits)
+    else:
+        reason = _unmeasured(plan, coder)
+        if reason:
+            raise CoinferError(reason)
+        bits = float(uplink_bits(task, [code], plan.coder, parts)[0])
+        _check_measured(plan, measured_bits, bits)
+    return Workload(device, server, bits, encode, decode, uncoded=channel is not None)
+
+
+def plan_channel(plan: Plan, parts: Parts | None = None) -> Channel | None:
+    """Return the channel that a plan trains through; None for error-free bits."""
+    if plan.channel == NO_PART:
+        return None
+    channel: Channel = (parts or installed_parts()).make("channel", plan.channel)
+    return channel
+
+
+def unmeasured(plan: Plan, parts: Parts | None = None) -> str:
+    """Say how a plan's bits become known where only a measurement tells them; '' elsewhere.
+
+    Nothing is asked of a coder here but what it declares: the bits of one whose evidence is
+    `measured`, and which does not send the source, depend on the data.
+    """
+    return _unmeasured(plan, (parts or installed_parts()).coder(plan.coder))
+
+
+def _unmeasured(plan: Plan, coder: Coder) -> str:
+    if coder.evidence != "measured" or not _depends_on_data(coder):
+        return ""
+    return (
+        f"coder '{plan.coder}' sends as many bits as the data need, and this plan was not "
+        "measured; 'coinfer measure PLAN.json' builds it and counts them"
+    )
+
+
+def _depends_on_data(coder: Coder) -> bool:
+    """Whether only features tell a coder's bits; those of the source are known with the task."""
+    return coder.evidence != "analytic" and not sends_source(coder)
+
+
+def _check_measured(plan: Plan, measured_bits: float | None, bits: float | None) -> None:
+    """Refuse a measurement that says otherwise than what is known without it."""
+    if measured_bits is not None and measured_bits != bits:
+        known = "symbols cross, no bits" if bits is None else f"it sends {bits:,.0f}"
+        raise CoinferError(
+            f"{measured_bits:,.0f} bits were measured of the plan after '{plan.cut.after}', but "
+            f"{known}; is it a measurement of another plan?"
+        )
+
+
+def _channel_uses(ref: str, channel: Channel, elements: int) -> int:
+    """Symbols that an analog channel makes of a code of so many elements."""
+    uses = getattr(channel, "uses", None)
+    if not callable(uses):
+        raise CoinferError(
+            f"channel '{ref}' is analog but does not say how many symbols a code takes; it needs a "
+            "method uses(elements, bits)"
+        )
+    return whole_number(f"channel '{ref}': uses of {elements} elements", uses(elements, 0), low=1)
 
 
 def _narrowed(graph: LayerGraph, cut: Cut, elements: int) -> tuple[int, ...]:
@@ -292,6 +421,7 @@ def batch_workload(
     *,
     bits_per_element: Numbers = 32.0,
     uplink_bits: Numbers | None = None,
+    uplink_symbols: Numbers = 0,
     encode_flops: Numbers = 0,
     decode_flops: Numbers = 0,
 ) -> Workload:
@@ -307,6 +437,8 @@ def batch_workload(
         bits_per_element: width of a crossing element; a number or (B,).
         uplink_bits: payload of each plan, a number or (B,), where it is not elements times width
             (a codec's code). Nothing is sent at cut N all the same.
+        uplink_symbols: analog payload of each plan, a number or (B,); one with symbols sends no
+            bits.
         encode_flops, decode_flops: work of the codec; numbers or (B,).
 
     Raises:
@@ -335,12 +467,14 @@ def batch_workload(
         crossing[part] = np.take_along_axis(elements, each, axis=1)[:, 0]
     sends = np.array([cut.kind != "output" for cut in cuts])[where]
     payload = crossing * bits_per_element if uplink_bits is None else uplink_bits
+    analog = np.asarray(uplink_symbols) > 0
     return Workload(
         device,
         whole - device,
-        np.where(sends, payload, 0.0),
+        np.where(sends & ~analog, payload, 0.0),
         np.where(sends, encode_flops, 0),
         np.where(sends, decode_flops, 0),
+        np.where(sends, uplink_symbols, 0),
     )
 
 
@@ -352,6 +486,7 @@ def batch_latency(
     *,
     bits_per_element: Numbers = 32.0,
     uplink_bits: Numbers | None = None,
+    uplink_symbols: Numbers = 0,
     encode_flops: Numbers = 0,
     decode_flops: Numbers = 0,
 ) -> Latency:
@@ -367,14 +502,45 @@ def batch_latency(
         scenario.convention.flops_rules,
         bits_per_element=bits_per_element,
         uplink_bits=uplink_bits,
+        uplink_symbols=uplink_symbols,
         encode_flops=encode_flops,
         decode_flops=decode_flops,
     )
     return scenario_latency(work, scenario)
 
 
-def uplink_evidence(plan: Plan, task: Task, parts: Parts | None = None) -> Evidence:
-    """Evidence class of a plan's uplink bits: that of its coder; counted where nothing is sent."""
-    if task.graph.cut(plan.cut.after).kind == "output":
+def uplink_evidence(
+    plan: Plan, task: Task, parts: Parts | None = None, *, measured_bits: float | None = None
+) -> Evidence:
+    """Evidence class of a plan's payload.
+
+    That of its coder; `measured` where the bits depend on the data and were measured; counted
+    where symbols cross or nothing does. Arguments as of `plan_workload`.
+    """
+    parts = parts or installed_parts()
+    channel = plan_channel(plan, parts)
+    analog = channel is not None and channel.analog
+    if analog or task.graph.cut(plan.cut.after).kind == "output":
         return "analytic"
-    return (parts or installed_parts()).coder(plan.coder).evidence
+    coder = parts.coder(plan.coder)
+    return "measured" if measured_bits is not None and _depends_on_data(coder) else coder.evidence
+
+
+def input_bits(task: Task, convention: Convention) -> float | None:
+    """Bits of the network's input under a convention (design ruling 7), whatever a plan sends.
+
+    In the convention's format of the input; where that sends the source, in the first admitted
+    format that sends the tensor. None where no format does.
+    """
+    return _input_bits(task.graph.cut(INPUT), task.source, convention)
+
+
+@lru_cache(maxsize=256)  # for every row of a sweep the same
+def _input_bits(start: Cut, source: Source, convention: Convention) -> float | None:
+    parts = installed_parts()
+    for name in (convention.input_coder, *convention.payloads()):
+        coder = parts.coder(name)
+        fits = start.kind in coder.cut_kinds and coder.evidence == "analytic"
+        if fits and not sends_source(coder):
+            return parts.coder_bits(name, start, source)
+    return None

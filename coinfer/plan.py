@@ -191,6 +191,48 @@ class Source:
 
 
 @dataclass(frozen=True)
+class MeasuredPlans:
+    """Plans of one family that were trained and validated, as a method may learn from them.
+
+    Validation accuracies only: a method never sees a test image's answer (design ruling 1).
+
+    Attributes:
+        family: of plans, as `coinfer.accuracy.families` names it.
+        table: name of the measurement table.
+        recipe: label of the recipe that trained them.
+        plans: what was measured.
+        accuracies: on the validation images, 0..1, in the order of the plans.
+        std_errors: of the accuracies.
+        epochs: passes over training images that measuring all of them took.
+
+    Raises:
+        CoinferError: when the columns differ in length.
+    """
+
+    family: str
+    table: str
+    recipe: str
+    plans: tuple[Plan, ...]
+    accuracies: tuple[float, ...]
+    std_errors: tuple[float, ...]
+    epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not len(self.plans) == len(self.accuracies) == len(self.std_errors):
+            raise CoinferError(
+                f"measured plans '{self.table}' have {len(self.plans)} plans, "
+                f"{len(self.accuracies)} accuracies and {len(self.std_errors)} standard errors; "
+                "allowed are as many of each"
+            )
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash of all that can be learnt from them."""
+        rows = [plan.hash for plan in self.plans]
+        return content_hash([self.family, self.recipe, rows, self.accuracies, self.std_errors])
+
+
+@dataclass(frozen=True)
 class Task:
     """What a method builds for: network, source, accuracy baseline and floor. Never test data.
 
@@ -202,6 +244,8 @@ class Task:
         baseline_evidence: where that number comes from.
         max_accuracy_loss: the floor lies this much (0..1) below the baseline.
         prune_space: prune groups and vectorised counting, where the task was made with them.
+        measured: measured plans of this network, one entry per family, where the task was made
+            with them; all of one recipe, the baseline's.
     """
 
     model: str
@@ -211,6 +255,7 @@ class Task:
     baseline_evidence: Evidence | None = None
     max_accuracy_loss: float = 0.02
     prune_space: PruneSpace | None = None
+    measured: tuple[MeasuredPlans, ...] = ()
 
     def __post_init__(self) -> None:
         loss = real_number("Task.max_accuracy_loss", self.max_accuracy_loss, "0 to 1", _share)
@@ -229,8 +274,20 @@ class Task:
                 "source": to_data(self.source),
                 "baseline": [self.baseline_accuracy, self.baseline_evidence],
                 "max_accuracy_loss": self.max_accuracy_loss,
+                "measured": [measured.hash for measured in self.measured],
             }
         )
+
+    @property
+    def accuracy_floor(self) -> float | None:
+        """Accuracy that a plan must exceed; None where the baseline is not known."""
+        if self.baseline_accuracy is None:
+            return None
+        return self.baseline_accuracy - self.max_accuracy_loss
+
+    def plans_of(self, family: str) -> MeasuredPlans | None:
+        """Return the measured plans of a family, if there are any."""
+        return next((found for found in self.measured if found.family == family), None)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from coinfer.graphs import layer_graph
 from coinfer.models import ModelSpec, build, model_spec, models
-from coinfer.plan import Source, Task
+from coinfer.plan import Evidence, MeasuredPlans, Source, Task
 
 _UNKNOWN_SOURCE = (
     "what feeds this network is not known; its source is taken to be the network's own input in "
@@ -37,13 +37,23 @@ def source_of(spec: ModelSpec) -> Source:
     return Source(spec.source_shape, png_bits=measured["png_bits"]["mean"] if measured else None)
 
 
-def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = False) -> Task:
+def make_task(
+    model: str,
+    max_accuracy_loss: float = 0.02,
+    *,
+    groups: bool = False,
+    measured: tuple[MeasuredPlans, ...] = (),
+    baseline_accuracy: float | None = None,
+) -> Task:
     """Return the task of a model.
 
     Args:
         model: registry name, `torchvision:NAME` or `file.py:factory`.
         max_accuracy_loss: the accuracy floor lies this far (0..1) below the baseline.
         groups: whether to find the prune groups too (only methods that prune need them).
+        measured: measured plans that methods may learn from.
+        baseline_accuracy: of the unpruned network, measured under the recipe of those plans
+            (design ruling 4); None takes what its paper states.
 
     Raises:
         CoinferError: when the model is unknown or cannot be traced.
@@ -54,12 +64,17 @@ def make_task(model: str, max_accuracy_loss: float = 0.02, *, groups: bool = Fal
         from coinfer.compression.groups import prune_space
 
         space = prune_space(build(spec, device="meta"), spec.input_shape)
+    evidence: Evidence | None = "measured"
+    if baseline_accuracy is None:
+        baseline_accuracy = spec.published_accuracy
+        evidence = None if baseline_accuracy is None else "published"
     return Task(
         model=spec.name,
         graph=layer_graph(spec.name),
         source=source_of(spec),
-        baseline_accuracy=spec.published_accuracy,
-        baseline_evidence=None if spec.published_accuracy is None else "published",
+        baseline_accuracy=baseline_accuracy,
+        baseline_evidence=evidence,
         max_accuracy_loss=max_accuracy_loss,
         prune_space=space,
+        measured=measured,
     )

@@ -50,6 +50,7 @@ MARKS = {
     "ordering holds": "✓",
     "deviates": "≠",
     "not reproducible": "?",
+    "not measured": "…",
     "pending": "…",
 }
 

@@ -119,6 +119,46 @@ class NetworkMeasure:
 
 
 @dataclass(frozen=True)
+class TableMeasure:
+    """A number from a measurement table: accuracies that were really trained.
+
+    Attributes:
+        measure: name of the computation (`reproduce.measured.MEASURES`).
+        model: whose table.
+        family: of the table's plans, as `coinfer.accuracy.box` names it.
+        data: what they were measured on.
+        prune: prune group that alone loses a share of its units; '' for none.
+        encode: cut at which a linear codec stands in the unpruned network; '' for none.
+        share: of the units that go, or of the elements that the code has.
+        regressor: whose predictions are judged (Table IV).
+        statistic: by what.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    measure: str
+    model: str
+    family: str = "qho"
+    data: str = "cifar10"
+    prune: str = ""
+    encode: str = ""
+    share: float = 0.0
+    regressor: str = ""
+    statistic: str = ""
+
+    def __post_init__(self) -> None:
+        if self.prune and self.encode:
+            raise CoinferError("'prune' and 'encode' exclude each other")
+        if bool(self.prune or self.encode) != (0.0 < self.share < 1.0):
+            raise CoinferError(
+                f"'share' is {self.share}; allowed with 'prune' or 'encode' is above 0 to below 1, "
+                "else none"
+            )
+        if bool(self.regressor) != bool(self.statistic):
+            raise CoinferError("'regressor' goes with 'statistic'")
+
+
+@dataclass(frozen=True)
 class Claim:
     """One number or one ordering that a paper states.
 
@@ -142,6 +182,7 @@ class Claim:
         matrix: matrix file (`benchmarks/matrices`) whose rows decide it.
         where, excluded, slow, fast: the cells that decide it.
         network: instead of cells, a number about a network.
+        measured: instead of cells, a number from a measurement table.
         note: what explains a deviation, beside the computed cause.
         needs: what must exist before the claim can be decided; it is pending until then.
         missing: what the paper does not publish. With cells, it is the verdict if they deviate.
@@ -164,6 +205,7 @@ class Claim:
     slow: tuple[str, ...] = ()
     fast: tuple[str, ...] = ()
     network: NetworkMeasure | None = None
+    measured: TableMeasure | None = None
     note: str = ""
     needs: str = ""
     missing: str = ""
@@ -187,9 +229,9 @@ class Claim:
         if self.kind == "ordering" and self.bound:
             found.append("'bound' is a side of a number, and an ordering has none")
         if (self.reachable or bool(self.missing)) == bool(self.needs):
-            found.append("give either the cells (where, or network), or needs, or missing")
-        if self.where is not None and self.network is not None:
-            found.append("'where' and 'network' exclude each other")
+            found.append("give either the cells (where, network or measured), or needs, or missing")
+        if sum(given is not None for given in (self.where, self.network, self.measured)) > 1:
+            found.append("'where', 'network' and 'measured' exclude each other")
         if self.where is not None and not (self.fast and self.matrix):
             found.append("'where' goes with 'fast' and 'matrix'")
         if self.where is not None and pairs and not self.slow:
@@ -212,8 +254,8 @@ class Claim:
 
     @property
     def reachable(self) -> bool:
-        """Whether rows or a traced network can decide it."""
-        return self.where is not None or self.network is not None
+        """Whether rows, a traced network or a measurement table can decide it."""
+        return any(given is not None for given in (self.where, self.network, self.measured))
 
     @property
     def stem(self) -> str:
@@ -404,6 +446,11 @@ def _describe(problem: Any, cls: type[Any]) -> str:
 
 def _keys_beside(path: list[str], cls: type[Any]) -> list[str]:
     """The keys allowed in the table that holds the key at `path` of a `cls`."""
-    inner = {"where": Where, "excluded": Excluded, "network": NetworkMeasure}
+    inner = {
+        "where": Where,
+        "excluded": Excluded,
+        "network": NetworkMeasure,
+        "measured": TableMeasure,
+    }
     table = next((inner[part] for part in path[:-1] if part in inner), cls)
     return [field.name for field in fields(table)]

@@ -13,7 +13,10 @@ import click
 from coinfer.clitypes import Name
 
 if TYPE_CHECKING:
+    from benchmarks.runner import Summary
     from reproduce.claims import Claim, Finding
+    from reproduce.facts import Facts
+    from reproduce.figures import Figure
 
 _WIDTH = 110
 
@@ -22,6 +25,12 @@ def _figures() -> Iterable[str]:
     from reproduce.figures import figures
 
     return figures()
+
+
+def _tables() -> Iterable[str]:
+    from benchmarks.tables import study_names, table_names
+
+    return [*table_names(), *study_names()]
 
 
 @click.command("reproduce")
@@ -36,72 +45,110 @@ def _figures() -> Iterable[str]:
     "--store",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Result store; cells that it has are not computed again.  [default: DIR/results.sqlite]",
+    help="Result store of a figure that is computed; cells that it has are not computed again.  "
+    "[default: DIR/results.sqlite]",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(min=0),
-    default=1,
-    show_default=True,
-    help="Worker processes; 0 for one per core.",
+    help="Worker processes of a figure that is computed; 0 for one per core.  [default: 1]",
+)
+@click.option(
+    "--table",
+    type=Name("measurement table or recipe study", _tables),
+    metavar="NAME|FILE.csv",
+    help="What a figure of measurements is made from: a shipped table or study, or one that "
+    "`coinfer sweep` or `coinfer recipe-study` wrote.  [default: the largest shipped one of "
+    "alexnet-cifar]",
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors and DIR.")
-def reproduce(name: str, out: Path | None, store: Path | None, jobs: int, quiet: bool) -> int:
-    """Reproduce FIGURE: compute its cells, draw it, hold the paper's claims against it.
+def reproduce(
+    name: str,
+    out: Path | None,
+    store: Path | None,
+    jobs: int | None,
+    table: str | None,
+    quiet: bool,
+) -> int:
+    """Reproduce FIGURE, from cells or measurements, and hold the paper's claims against it.
 
-    Writes into DIR the figure (SVG, PDF, PNG), the data behind it (CSV), the rows
-    (results.sqlite), and the scorecard (JSON, Markdown). Files of these names that this command did
-    not write are not replaced. `coinfer list figures` names the figures.
+    Writes into DIR the figure (SVG, PDF, PNG) or table (Markdown), the data behind it (CSV), what
+    it rests on (results.sqlite of a figure whose cells are computed, else JSON), and the scorecard
+    (JSON, Markdown) where a paper claims something. Files of these names that this command did not
+    write are not replaced. `coinfer list figures` names the figures.
 
     \b
     coinfer reproduce fig6
     coinfer reproduce fig6 --out /tmp/fig6 --jobs 2
+    coinfer reproduce table4
+    coinfer reproduce table4 --table my-sweep.csv
+    coinfer reproduce study
 
     Exit codes: 0 done (a claim that deviates is a result, not an error), 1 a cell failed,
     2 bad input, 130 interrupted; what was committed is kept.
     """
-    from benchmarks.progress import Silent, default_progress
-    from coinfer.errors import printable
+    from coinfer.errors import CoinferError, printable
     from reproduce import collect, present
-    from reproduce.facts import Facts
     from reproduce.figures import figure
     from reproduce.files import staged
     from reproduce.findings import answer_all
-    from reproduce.networks import networks
     from reproduce.scorecard import judge_all
 
     found = figure(name)
     folder = out or Path("out") / found.name
-    store_path = store or folder / "results.sqlite"
-    for model, graph in collect.traced(found.matrix).items():
-        if not quiet:
-            traced = f"traced {model}: {len(graph)} layers, {len(graph.cuts)} legal cuts"
-            click.echo(traced, err=True)
-    if store is None:
-        folder.mkdir(parents=True, exist_ok=True)
-    summary, rows = collect.compute(
-        found.matrix, store_path, jobs=jobs, progress=Silent() if quiet else default_progress()
-    )
+    computed = found.reads == "matrix"
+    given = {"--store": store, "--jobs": jobs} if not computed else {"--table": table}
+    for option, value in given.items():
+        if value is not None:
+            how = "is computed" if computed else f"is made from a {found.reads}"
+            raise CoinferError(f"{found.name} {how} and takes no {option}")
+    files, summary = [], None
+    if computed:
+        if store is None:
+            folder.mkdir(parents=True, exist_ok=True)
+        store_path = store or folder / "results.sqlite"
+        facts, summary = _computed(found, store_path, 1 if jobs is None else jobs, quiet)
+        files.append(store_path)
+    else:
+        facts = collect.facts_of_file(found.reads, table)
     claims, findings = found.claims(), found.findings()
-    facts = Facts.of(rows, networks(collect.networks_needed(claims, findings)))
     judged, answers = judge_all(claims, facts), answer_all(findings, facts)
-    with staged(folder, "scorecard.md", present.MARK, "`coinfer reproduce`") as here:
-        made = [
-            *found.write(facts, here),
-            _written(here / "scorecard.json", _json(present.as_data(judged, answers)) + "\n"),
-            _written(here / "scorecard.md", present.as_markdown(judged, answers, found.title)),
-        ]
-    if summary.exit_code or not quiet:
+    with staged(folder, *found.bearer, "`coinfer reproduce`") as here:
+        made = found.write(facts, here)
+        if found.paper:
+            data, text = present.as_data(judged, answers), present.as_markdown
+            made.append(_written(here / "scorecard.json", _json(data) + "\n"))
+            made.append(_written(here / "scorecard.md", text(judged, answers, found.title)))
+    files += [folder / path.name for path in made]
+    if summary is not None and (summary.exit_code or not quiet):
         for line in summary.lines():
             click.echo(printable(line), err=True)
     if quiet:
         click.echo(printable(str(folder)))
     else:
         click.echo(f"{found.title}\n")
-        click.echo(present.as_text(judged, answers, _width()))
-        files = [store_path, *(folder / path.name for path in made)]
+        if found.paper:
+            click.echo(present.as_text(judged, answers, _width()))
         click.echo("Written:\n" + "\n".join(f"  {printable(str(path))}" for path in files))
-    return summary.exit_code
+    return 0 if summary is None else summary.exit_code
+
+
+def _computed(found: Figure, store: Path, jobs: int, quiet: bool) -> tuple[Facts, Summary]:
+    """Trace a figure's networks, run its matrix into a store and return what it needs."""
+    from benchmarks.progress import Silent, default_progress
+    from reproduce import collect
+    from reproduce.facts import Facts
+    from reproduce.networks import networks
+
+    for model, graph in collect.traced(found.matrix).items():
+        if not quiet:
+            traced = f"traced {model}: {len(graph)} layers, {len(graph.cuts)} legal cuts"
+            click.echo(traced, err=True)
+    summary, rows = collect.compute(
+        found.matrix, store, jobs=jobs, progress=Silent() if quiet else default_progress()
+    )
+    needed = collect.networks_needed(found.claims(), found.findings())
+    return Facts.of(rows, networks(needed)), summary
 
 
 def _written(path: Path, text: str) -> Path:
@@ -128,35 +175,52 @@ def _written(path: Path, text: str) -> Path:
     metavar="FILE",
     help="Judge by the rows of this store instead of computing them now.",
 )
+@click.option(
+    "--table",
+    "tables",
+    multiple=True,
+    type=Name("measurement table", _tables),
+    metavar="NAME|FILE.csv",
+    help="Judge claims about accuracies by this measurement table, not by the largest shipped one "
+    "of its network. Several times for several networks.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything, as JSON.")
 def scorecard(
-    paper: str | None, figure_name: str | None, store: Path | None, as_json: bool
+    paper: str | None,
+    figure_name: str | None,
+    store: Path | None,
+    tables: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Hold every claim of the papers against our numbers.
 
     A claim is one published number or ordering; its verdict is computed from rows: reproduced,
     ordering holds, deviates (with the cause), not reproducible from what is published (with what
-    is missing), or pending (with what is needed). Every claim's tolerance follows from its kind
-    and was fixed before measuring.
+    is missing), not measured (with the command that does), or pending (with what is needed). Every
+    claim's tolerance follows from its kind and was fixed before measuring.
 
     Without --store the rows are computed now, which takes seconds and is never out of date. With
     --store a claim whose rows are not in it is pending, and so is one whose rows other code
-    computed: only rows that `coinfer run` would find again decide anything.
+    computed: only rows that `coinfer run` would find again decide anything. Accuracies take hours
+    to train, so claims about them are judged by measurement tables, which ship.
 
     \b
     coinfer scorecard --figure fig6
     coinfer scorecard --paper Q --json
     coinfer scorecard --store out/fig6/results.sqlite
+    coinfer scorecard --table my-sweep.csv
     """
+    from benchmarks.tables import find_table
     from reproduce import collect, present
     from reproduce.findings import answer_all
     from reproduce.scorecard import judge_all
 
     claims, findings = _chosen(paper, figure_name)
+    read = [find_table(name) for name in tables]
     facts = (
-        collect.facts_by_computing(claims, findings)
+        collect.facts_by_computing(claims, findings, read)
         if store is None
-        else collect.facts_of_store(store, claims, findings)
+        else collect.facts_of_store(store, claims, findings, read)
     )
     judged, answers = judge_all(claims, facts), answer_all(findings, facts)
     if as_json:
@@ -192,7 +256,12 @@ def list_figures(as_json: bool) -> None:
     found = figures()
     if as_json:
         data = {
-            name: {"title": one.title, "paper": one.paper, "matrix": one.matrix}
+            name: {
+                "title": one.title,
+                "paper": one.paper,
+                "reads": one.reads,
+                "matrix": one.matrix,
+            }
             for name, one in found.items()
         }
         click.echo(_json(data))

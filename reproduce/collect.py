@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.rows import Row
+from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from reproduce.claims import Claim, Finding
 from reproduce.facts import Facts
@@ -18,7 +21,13 @@ if TYPE_CHECKING:
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
     from benchmarks.store import Run
+    from benchmarks.tables import Study
+    from coinfer.accuracy.table import Table
     from reproduce.freshness import Checked
+    from reproduce.measured import Measured
+
+# The network, family of plans and data set of the figures that are made from measurements.
+_FIGURES_TABLE = ("alexnet-cifar", "qho", "cifar10")
 
 
 def traced(matrix: str) -> dict[str, LayerGraph]:
@@ -99,8 +108,97 @@ def matrices_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> lis
     return list(dict.fromkeys(named))
 
 
-def facts_by_computing(claims: Sequence[Claim], findings: Sequence[Finding]) -> Facts:
-    """Compute everything the claims and findings need, in a store that is thrown away."""
+def tables_needed(claims: Iterable[Claim], given: Sequence[Table] = ()) -> list[Measured]:
+    """Measurement tables that the claims read: those given, then the largest shipped ones.
+
+    Raises:
+        CoinferError: when a shipped table is damaged.
+    """
+    places = dict.fromkeys(
+        (claim.measured.model, claim.measured.family, claim.measured.data)
+        for claim in claims
+        if claim.measured is not None
+    )
+    if not places:
+        return []
+    from reproduce.measured import Measured
+
+    shipped = [_shipped(*place) for place in places]
+    return [*map(Measured, given), *(table for table in shipped if table is not None)]
+
+
+def table_for_figures(name: str | None) -> Measured:
+    """Return a measurement table by its name or FILE.csv; None is the largest of our network.
+
+    Raises:
+        CoinferError: when there is none, or it is damaged.
+    """
+    from benchmarks.tables import find_table
+    from reproduce.measured import Measured
+
+    if name is not None:
+        return Measured(find_table(name))
+    found = _shipped(*_FIGURES_TABLE)
+    if found is None:
+        raise CoinferError(
+            f"no measurement table of {_FIGURES_TABLE[0]} ships; give one that `coinfer sweep` "
+            "wrote, --table FILE.csv"
+        )
+    return found
+
+
+def study_for_figures(name: str | None) -> Study:
+    """Return a recipe study by its name or FILE.csv; None is the largest of our network.
+
+    Raises:
+        CoinferError: when there is none, or it is damaged.
+    """
+    from benchmarks.tables import find_study, study_names
+
+    if name is not None:
+        return find_study(name)
+    model, _, data = _FIGURES_TABLE
+    found = [
+        study
+        for study in map(find_study, study_names())
+        if (study.origin.get("model"), study.origin.get("data")) == (model, data)
+    ]
+    if not found:
+        raise CoinferError(
+            f"no recipe study of {model} ships; give one that `coinfer recipe-study` wrote, "
+            "--table FILE.csv"
+        )
+    return max(found, key=lambda study: len(study.rows))
+
+
+def facts_of_file(reads: str, name: str | None) -> Facts:
+    """Take the facts from a measurement table (`reads` is `table`) or a recipe study (`study`).
+
+    Raises:
+        CoinferError: when there is none of that name, or it is damaged.
+    """
+    if reads == "study":
+        return replace(Facts.of([]), study=study_for_figures(name))
+    return Facts.of([], tables=[table_for_figures(name)])
+
+
+@cache
+def _shipped(model: str, family: str, data: str) -> Measured | None:
+    """The largest shipped table, kept with what is computed from it: files of a release stay."""
+    from benchmarks.tables import largest_table
+    from reproduce.measured import Measured
+
+    table = largest_table(model, family, data)
+    return None if table is None else Measured(table)
+
+
+def facts_by_computing(
+    claims: Sequence[Claim], findings: Sequence[Finding], tables: Sequence[Table] = ()
+) -> Facts:
+    """Compute everything the claims and findings need, in a store that is thrown away.
+
+    Measurement tables are read: those given, then shipped ones.
+    """
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="coinfer-") as folder:
@@ -110,7 +208,9 @@ def facts_by_computing(claims: Sequence[Claim], findings: Sequence[Finding]) -> 
             for matrix in matrices_needed(claims, findings)
             for row in compute(matrix, store_path)[1]
         ]
-    return Facts.of(rows, networks(networks_needed(claims, findings)))
+    return Facts.of(
+        rows, networks(networks_needed(claims, findings)), tables=tables_needed(claims, tables)
+    )
 
 
 def cells_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> set[Cell]:
@@ -125,14 +225,22 @@ def cells_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> set[Ce
     }
 
 
-def facts_of_store(path: Path, claims: Sequence[Claim], findings: Sequence[Finding]) -> Facts:
-    """Take the facts from a store."""
+def facts_of_store(
+    path: Path,
+    claims: Sequence[Claim],
+    findings: Sequence[Finding],
+    tables: Sequence[Table] = (),
+) -> Facts:
+    """Take the facts from a store, and from measurement tables: those given, then shipped ones."""
     found, _ = stored(path, only=cells_needed(claims, findings))
-    return facts_of(found, claims, findings)
+    return facts_of(found, claims, findings, tables)
 
 
 def facts_of(
-    found: Iterable[Checked], claims: Sequence[Claim], findings: Sequence[Finding]
+    found: Iterable[Checked],
+    claims: Sequence[Claim],
+    findings: Sequence[Finding],
+    tables: Sequence[Table] = (),
 ) -> Facts:
     """Take from rows of a store those that answer the claims' own matrices, if they are current."""
     from reproduce.freshness import one_per_cell
@@ -143,4 +251,5 @@ def facts_of(
         [one.row for one in wanted if one.state == "current"],
         networks(networks_needed(claims, findings)),
         [(one.row.cell, one.cause) for one in wanted if one.state != "current"],
+        tables_needed(claims, tables),
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from coinfer.units import significant
-from reproduce.style import RC, TWO_COLUMNS_IN, MethodStyle
+from reproduce.style import BLACK, CURVE_STYLES, RC, TWO_COLUMNS_IN, MethodStyle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +22,9 @@ FORMATS = ("svg", "pdf", "png")
 
 # An axis whose values span more than this is logarithmic.
 LOG_SPAN = 20.0
+
+# Share of the width of the axes that a name over them may take.
+_NAME_SHARE = 0.13
 
 # Behind the values over the bars, so that no grid line runs through them.
 _OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
@@ -47,6 +50,32 @@ class Bars:
     title: str
     groups: tuple[str, ...]
     heights: tuple[tuple[float | None, ...], ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One curve of measured points, with its name at its right end.
+
+    Attributes:
+        label: its name.
+        x, y: points, from left to right.
+        error: standard error of each y.
+        baseline: whether the others are to be compared with it; it is drawn dashed, in black.
+    """
+
+    label: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    error: tuple[float, ...]
+    baseline: bool = False
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place on the x axis, with its name over the axes."""
+
+    x: float
+    label: str
 
 
 @contextmanager
@@ -140,6 +169,123 @@ def _panel(axis: Axes, panel: Bars, series: Sequence[MethodStyle], logarithmic: 
     axis.grid(visible=True, axis="y")
     if logarithmic:
         axis.set_yscale("log")
+
+
+def curves(
+    lines: Sequence[Curve], marks: Sequence[Mark], xlabel: str, ylabel: str, footnote: str
+) -> Figure:
+    """Draw curves with error bars over a logarithmic x axis (to be used in `house_style`).
+
+    Names stand at the right, beside the last points; marked places are dotted lines.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    figure = Figure(figsize=(TWO_COLUMNS_IN, 3.6))
+    axis = figure.subplots()
+    figure.subplots_adjust(left=0.075, right=0.83, top=0.89, bottom=0.235)
+    axis.set_xscale("log")
+    places = [x for line in lines for x in line.x] + [mark.x for mark in marks]
+    axis.set_xlim(min(places) / 1.25, max(places) * 1.25)
+    # Room for an error bar and half a name above and below.
+    least = min(y - e for line in lines for y, e in zip(line.y, line.error, strict=True))
+    most = max(y + e for line in lines for y, e in zip(line.y, line.error, strict=True))
+    room = 0.05 * (most - least) + 1e-3
+    axis.set_ylim(least - room, most + room)
+    names = _apart([line.y[-1] for line in lines], 0.06 * (most - least + 2 * room))
+    others = iter(range(len(lines)))
+    for line, height in zip(lines, names, strict=True):
+        colour, marker = (BLACK, "o")
+        if not line.baseline:
+            colour, marker = CURVE_STYLES[next(others) % len(CURVE_STYLES)]
+        axis.errorbar(
+            line.x,
+            line.y,
+            line.error,
+            color=colour,
+            marker=marker,
+            markersize=2.8,
+            linewidth=1.0,
+            linestyle="--" if line.baseline else "-",
+            elinewidth=0.8,
+            capsize=2.6,
+            zorder=3.0 if line.baseline else 2.5,
+        )
+        axis.annotate(
+            line.label,
+            (line.x[-1], line.y[-1]),
+            (1.015, height),
+            textcoords=axis.get_yaxis_transform(),
+            va="center",
+            color=colour,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5, "linestyle": ":"},
+        )
+    for mark, level in zip(
+        marks, _levels([mark.x for mark in marks], axis.get_xlim()), strict=True
+    ):
+        axis.axvline(mark.x, color="#606060", linewidth=0.8, linestyle=":", zorder=0.5)
+        axis.annotate(
+            mark.label,
+            (mark.x, 1.0),
+            (0, 2 + 18 * level),
+            xycoords=("data", "axes fraction"),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=6.5,
+            color="#404040",
+            annotation_clip=False,
+        )
+    axis.set_xlabel(xlabel)
+    axis.set_ylabel(ylabel)
+    axis.grid(visible=True, axis="y")
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.tick_params(axis="x", which="both", bottom=True, length=2.5)
+    figure.text(0.01, 0.011, footnote, fontsize=5.8, color="#404040", va="bottom", linespacing=1.4)
+    return figure
+
+
+def _apart(heights: Sequence[float], gap: float) -> list[float]:
+    """Return heights for names: those given, moved as little apart as `gap` asks for.
+
+    Neighbours that are too near become a block around their mean, from the bottom up.
+    """
+    order = sorted(range(len(heights)), key=lambda i: heights[i])
+    blocks: list[list[int]] = []
+    for i in order:
+        blocks.append([i])
+        while len(blocks) > 1 and _bottom(blocks[-1], heights, gap) < (
+            _bottom(blocks[-2], heights, gap) + gap * len(blocks[-2])
+        ):
+            last = blocks.pop()
+            blocks[-1] += last
+    found = [0.0] * len(heights)
+    for block in blocks:
+        for step, i in enumerate(block):
+            found[i] = _bottom(block, heights, gap) + gap * step
+    return found
+
+
+def _bottom(block: Sequence[int], heights: Sequence[float], gap: float) -> float:
+    """The height of the lowest name of a block."""
+    return sum(heights[i] for i in block) / len(block) - gap * (len(block) - 1) / 2
+
+
+def _levels(places: Sequence[float], limits: tuple[float, float]) -> list[int]:
+    """Return in which line over the axes each name stands, so that none lies over another."""
+    from math import log
+
+    width = log(limits[1] / limits[0])
+    last: list[float] = []  # rightmost place of each line
+    found = []
+    for place in places:
+        free = [k for k, before in enumerate(last) if log(place / before) > _NAME_SHARE * width]
+        level = free[0] if free else len(last)
+        last[level : level + 1] = [place]
+        found.append(level)
+    return found
 
 
 def _drawable(height: float | None) -> TypeGuard[float]:

@@ -1,15 +1,19 @@
-"""What claims are held against: rows of a store and traced networks, looked up by cell."""
+"""What claims are held against: rows of a store by cell, traced networks, measurement tables."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.cells import Cell, Result
-from reproduce.claims import Excluded, Where
+from reproduce.claims import Excluded, TableMeasure, Where
 from reproduce.networks import Network
+
+if TYPE_CHECKING:
+    from benchmarks.tables import Study
+    from reproduce.measured import Measured
 
 
 class Answered(Protocol):
@@ -70,11 +74,15 @@ class Facts:
         rows: the rows of each (case, method); more than one where seeds or floors differ.
         networks: traced networks by model name.
         outdated: why the rows of a (case, method) are none that the code here would compute.
+        tables: measurement tables; of those that fit a claim the first decides.
+        study: accuracies against training length, for the figure of them.
     """
 
     rows: Mapping[tuple[Case, str], tuple[Answered, ...]]
     networks: Mapping[str, Network] = field(default_factory=dict)
     outdated: Mapping[tuple[Case, str], str] = field(default_factory=dict)
+    tables: tuple[Measured, ...] = ()
+    study: Study | None = None
 
     @classmethod
     def of(
@@ -82,6 +90,7 @@ class Facts:
         rows: Iterable[Answered],
         networks: Mapping[str, Network] | None = None,
         outdated: Iterable[tuple[Cell, str]] = (),
+        tables: Iterable[Measured] = (),
     ) -> Facts:
         """Index rows once, for many claims; `outdated` are cells whose rows must not count."""
         index: dict[tuple[Case, str], list[Answered]] = {}
@@ -91,6 +100,7 @@ class Facts:
             {key: tuple(found) for key, found in index.items()},
             dict(networks or {}),
             {(case_of(cell), cell.method): cause for cell, cause in outdated},
+            tuple(tables),
         )
 
     def row(self, case: Case, method: str) -> Answered | Gap:
@@ -112,6 +122,11 @@ class Facts:
         if len({row.result.latency["total_s"] for row in good}) > 1:
             return Gap(f"the store holds {len(good)} different answers for {name}")
         return good[0]
+
+    def table(self, asked: TableMeasure) -> Measured | None:
+        """Return the measurement table of the network, family and data that are asked for."""
+        place = (asked.model, asked.family, asked.data)
+        return next((one for one in self.tables if one.place == place), None)
 
 
 def case_of(cell: Cell) -> Case:

@@ -1,11 +1,11 @@
-"""The figures that can be reproduced, by name. Nothing is imported until one is drawn."""
+"""The figures and tables that can be reproduced, by name. Nothing is imported until one is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from coinfer.errors import UnknownNameError
 
@@ -16,35 +16,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of a paper that we reproduce.
+    """A figure or table of a paper that we reproduce, or one of ours that a paper's rest on.
 
     Attributes:
         name: as in `coinfer reproduce NAME`.
         title: one line.
-        paper: letter of the paper.
-        matrix: shipped matrix that holds its cells.
-        stems: stems of the claims that the paper makes about it.
+        paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
+        reads: what it is made from: the cells of a matrix, which are computed, or a measurement
+            table or recipe study, which are read.
         write: writes the figure and its data into a folder and returns the files.
+        matrix: shipped matrix that holds its cells; '' where it has none.
+        stems: stems of the claims that the paper makes about it.
+        asks: ids of the findings that what it reads alone answers.
     """
 
     name: str
     title: str
     paper: str
-    matrix: str
-    stems: tuple[str, ...]
+    reads: Literal["matrix", "table", "study"]
     write: Callable[[Facts, Path], list[Path]]
+    matrix: str = ""
+    stems: tuple[str, ...] = ()
+    asks: tuple[str, ...] = ()
+
+    @property
+    def bearer(self) -> tuple[str, str]:
+        """The file that says that a folder is ours, and what stands in its first lines."""
+        from reproduce.present import MARK
+
+        if self.paper:
+            return "scorecard.md", MARK
+        return f"{self.name}.json", f'"made_by": "coinfer reproduce {self.name}"'
 
     def claims(self) -> list[Claim]:
         """What the paper claims about it."""
-        from reproduce.claims import paper
+        from reproduce.claims import papers
 
-        return [claim for claim in paper(self.paper).claims if claim.stem in self.stems]
+        every = papers()[self.paper].claims if self.paper else ()
+        return [claim for claim in every if claim.stem in self.stems]
 
     def findings(self) -> list[Finding]:
-        """The questions that its rows alone answer."""
-        from reproduce.claims import paper
+        """The questions that what it reads alone answers."""
+        from reproduce.claims import papers
 
-        return [f for f in paper(self.paper).findings if f.matrix == (self.matrix,)]
+        every = papers()[self.paper].findings if self.paper else ()
+        return [finding for finding in every if finding.id in self.asks]
 
 
 def _write_fig6(facts: Facts, folder: Path) -> list[Path]:
@@ -53,14 +69,44 @@ def _write_fig6(facts: Facts, folder: Path) -> list[Path]:
     return fig6.write(facts, folder)
 
 
+def _write_table4(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import table4
+
+    return table4.write(facts, folder)
+
+
+def _write_study(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import study
+
+    return study.write(facts, folder)
+
+
 _FIGURES = (
     Figure(
         name="fig6",
         title="QHO paper, Fig. 6: latency against link on three devices, partitioning alone",
         paper="Q",
+        reads="matrix",
+        write=_write_fig6,
         matrix="fig6",
         stems=("Q-f6a", "Q-f6b", "Q-f6c"),
-        write=_write_fig6,
+        asks=("Q-x1", "Q-x2", "Q-x3"),
+    ),
+    Figure(
+        name="table4",
+        title="QHO paper, Table IV: six regressors that predict accuracy, on measured plans",
+        paper="Q",
+        reads="table",
+        write=_write_table4,
+        stems=("Q-t4",),
+        asks=("Q-x5",),
+    ),
+    Figure(
+        name="study",
+        title="Recipe study: accuracy against fine-tuning length, by sparsity",
+        paper="",
+        reads="study",
+        write=_write_study,
     ),
 )
 

@@ -11,14 +11,14 @@ from typing import Any
 from coinfer.errors import printable
 from reproduce.claims import Excluded, tolerance_text
 from reproduce.findings import Found
-from reproduce.scorecard import LABELS, VERDICTS, Judged, used_name
+from reproduce.scorecard import LABELS, OPEN, VERDICTS, Judged, used_name
 
 # What tells a scorecard of ours from another file of that name.
 MARK = "<!-- coinfer scorecard -->"
 
 LEGEND = (
     "Theirs is published; evidence is that of ours. Ratios are slow / fast. Off by: ours / theirs "
-    "- 1, for accuracies the difference in points."
+    "- 1, for accuracies the difference in points. After ± stands one standard error."
 )
 
 _LEAST_STATEMENT = 28  # columns; with fewer, a table is no longer legible
@@ -32,7 +32,8 @@ def as_data(judged: Sequence[Judged], found: Sequence[Found]) -> dict[str, Any]:
     Numbers are in the claim's unit; `deviation` is ours / theirs - 1 (a difference in points for
     accuracies; none where an inequality holds). Infinite numbers are strings, as JSON has none.
     `theirs` is published at `place`; `evidence` is that of `ours`, and `rows` are the keys of the
-    rows behind a number.
+    rows behind a number. Where it comes from a measurement table, `std_error` is that of `ours`,
+    and `conditions` are those under which it was measured.
     """
     return {
         "claims": [_claim_data(one) for one in judged],
@@ -59,6 +60,7 @@ def _claim_data(one: Judged) -> dict[str, Any]:
         "as_printed": claim.as_printed,
         "printed": claim.printed,
         "ours": one.ours_text if claim.kind == "ordering" and one.used else _json_number(one.ours),
+        "std_error": _json_number(one.std_error),
         "theirs": one.theirs_text if claim.theirs is None else claim.theirs,
         "bound": claim.bound,
         "deviation": _json_number(one.deviation),
@@ -66,10 +68,12 @@ def _claim_data(one: Judged) -> dict[str, Any]:
         "verdict": one.verdict,
         "cause": one.cause,
         "evidence": one.evidence,
+        "conditions": one.conditions,
         "numbers": [
             {
                 "what": used_name(one, used),
                 "value": _json_number(used.value),
+                "std_error": _json_number(used.std_error),
                 "evidence": used.evidence,
                 "rows": list(used.rows),
             }
@@ -123,26 +127,31 @@ def statement_text(one: Judged) -> str:
 def as_text(judged: Sequence[Judged], found: Sequence[Found], width: int = 100) -> str:
     """The scorecard for a terminal, legible without colour.
 
-    Decided claims come as a table, what explains their verdicts below it, then the pending
-    claims by what they need, then the findings.
+    Decided claims come as a table, what explains their verdicts below it, under which conditions
+    their numbers were measured, then the claims that are not measured or pending by what they
+    need, then the findings.
     """
     blocks = []
-    decided = [one for one in judged if one.verdict != "pending"]
+    decided = [one for one in judged if one.verdict not in OPEN]
     if decided:
         blocks.append(_table(decided, width))
         blocks.append(_wrapped(LEGEND, width, indent=""))
-    for title, rest in (
-        ("Why:", decided),
-        ("Pending:", [one for one in judged if one.verdict == "pending"]),
+    for title, told in (
+        ("Why:", _causes(decided)),
+        ("Measured:", _conditions(decided)),
+        *(
+            (f"{verdict.capitalize()}:", _causes([one for one in judged if one.verdict == verdict]))
+            for verdict in OPEN
+        ),
     ):
-        lines = [_wrapped(line, width) for line in _causes(rest)]
-        if lines:
-            blocks.append("\n".join([title, *lines]))
+        if told:
+            blocks.append("\n".join([title, *(_wrapped(line, width) for line in told)]))
     if found:
         blocks.append("Text against numbers:\n" + "\n".join(_answer(one, width) for one in found))
     counts = verdict_counts(judged)
-    told = [f"{number} {LABELS.get(name, name)}" for name, number in counts.items() if number]
-    blocks.append(f"{len(judged)} claims: {', '.join(told)}." if judged else "No claims.")
+    kinds = [f"{number} {LABELS.get(name, name)}" for name, number in counts.items() if number]
+    counted = f"{len(judged)} claims: {', '.join(kinds)}." if judged else "No claims."
+    blocks.append(_wrapped(counted, width, indent=""))
     return "\n".join(map(printable, "\n\n".join(blocks).split("\n"))) + "\n"
 
 
@@ -154,10 +163,19 @@ def _causes(judged: Sequence[Judged]) -> list[str]:
             shared.setdefault((one.verdict, one.cause), []).append(one.claim.id)
     return [
         f"{', '.join(ids)}: {cause}"
-        if verdict == "pending"
+        if verdict in OPEN
         else f"{', '.join(ids)} {LABELS.get(verdict, verdict)}: {cause}"
         for (verdict, cause), ids in shared.items()
     ]
+
+
+def _conditions(judged: Sequence[Judged]) -> list[str]:
+    """One line per set of conditions, with the claims that share it."""
+    shared: dict[str, list[str]] = {}
+    for one in judged:
+        if one.conditions:
+            shared.setdefault(one.conditions, []).append(one.claim.id)
+    return [f"{', '.join(ids)}: {conditions}" for conditions, ids in shared.items()]
 
 
 def _answer(one: Found, width: int) -> str:
@@ -240,6 +258,9 @@ def as_markdown(judged: Sequence[Judged], found: Sequence[Found], title: str) ->
     for one in judged:
         cells = [*_cells(one)[:5], LABELS.get(one.verdict, one.verdict), one.cause, one.evidence]
         lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
+    conditions = _conditions(judged)
+    if conditions:
+        lines += ["", "## Measured under", "", *(f"- {_escaped(line)}" for line in conditions)]
     if found:
         lines += ["", "## Text against numbers", ""]
         for item in found:

@@ -9,22 +9,30 @@ from typing import Literal
 
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.units import significant
-from reproduce.claims import ACCURACY, PER_SECOND, POINTS, Bound, Claim
+from reproduce.claims import ACCURACY, PER_SECOND, POINTS, Bound, Claim, TableMeasure
 from reproduce.facts import Answered, Case, Facts, Gap, cases, short
 from reproduce.networks import MEASURES
 
-Verdict = Literal["reproduced", "ordering holds", "deviates", "not reproducible", "pending"]
+Verdict = Literal[
+    "reproduced", "ordering holds", "deviates", "not reproducible", "not measured", "pending"
+]
 VERDICTS: tuple[Verdict, ...] = (
     "reproduced",
     "ordering holds",
     "deviates",
     "not reproducible",
+    "not measured",
     "pending",
 )
+# Verdicts on claims that nothing decides yet.
+OPEN: tuple[Verdict, ...] = ("not measured", "pending")
 LABELS: dict[str, str] = {"not reproducible": "not reproducible from what is published"}
 
 # Published numbers have two or three digits: what differs by rounding noise is not beyond a bound.
 _ROUNDING = 1e-9
+
+# Standard errors to each side of a number that hold it in 95 of 100 repetitions.
+_SIDE = 1.96
 
 _SIGNS: dict[str, str] = {"at_least": ">=", "at_most": "<=", "more_than": ">", "less_than": "<"}
 
@@ -34,11 +42,14 @@ class Used:
     """One number that went into a verdict: a ratio of two cells, one latency, one measure.
 
     Attributes:
-        case: the scenario; None for a number about a network.
-        slow, fast: the methods compared; `slow` is empty for a single latency.
-        value: slow / fast, or the number, in the claim's unit.
+        case: the scenario; None for a number about a network or from a measurement table.
+        slow, fast: the methods compared; `slow` is empty for a single number.
+        value: slow / fast, or the number, in the claim's unit; for an ordering from a measurement
+            table by how much the fast one leads.
         evidence: its evidence classes.
         rows: keys of the rows it was computed from; none for a number about a network.
+        std_error: standard error of the value, None where there is none.
+        conditions: under which it was measured, '' where the case says all.
     """
 
     case: Case | None
@@ -47,6 +58,8 @@ class Used:
     value: float
     evidence: str
     rows: tuple[str, ...] = ()
+    std_error: float | None = None
+    conditions: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,10 +89,32 @@ class Judged:
     def ours_text(self) -> str:
         """Our number or ordering, for people."""
         if self.claim.kind == "ordering" and self.used:
-            cases = dict.fromkeys(used.case for used in self.used)
-            lost = {used.case for used in self.used if used.value <= 1.0}
-            return f"in {len(cases) - len(lost)} of {len(cases)}"
-        return "" if self.ours is None else number_text(self.ours, self.claim.unit)
+            places = dict.fromkeys(used.case or used.slow for used in self.used)
+            even = _even(self.claim)
+            lost = {used.case or used.slow for used in self.used if used.value <= even}
+            return f"in {len(places) - len(lost)} of {len(places)}"
+        if self.ours is None:
+            return ""
+        if self.std_error is not None:
+            return _with_unit(f"{self.ours:.2f} ± {self.std_error:.2f}", self.claim.unit)
+        return number_text(self.ours, self.claim.unit)
+
+    @property
+    def std_error(self) -> float | None:
+        """Standard error of our number, in the claim's unit; None where there is none."""
+        return self.used[0].std_error if len(self.used) == 1 else None
+
+    @property
+    def conditions(self) -> str:
+        """Under which conditions our numbers were measured, and how sure they are; for people."""
+        told = list(dict.fromkeys(used.conditions for used in self.used if used.conditions))
+        if self.ours is not None and self.std_error is not None:
+            low, high = (self.ours + sign * _SIDE * self.std_error for sign in (-1.0, 1.0))
+            inside = any(low < edge < high for edge in _edges(self.claim))
+            reach = ", across the edge of what counts as reproduced" if inside else ""
+            text = _with_unit(f"{low:.2f} to {high:.2f}", self.claim.unit)
+            told.append(f"95 % interval {text}{reach}")
+        return "; ".join(told)
 
     @property
     def theirs_text(self) -> str:
@@ -111,8 +146,9 @@ def judge(claim: Claim, facts: Facts) -> Judged:
     """Return the verdict on a claim that follows from rows and networks alone.
 
     A claim that needs what does not exist yet is pending; so is one whose rows are absent or
-    failed. One for which the paper publishes too little is not reproducible; where it can be
-    computed under our reading all the same, only if that deviates.
+    failed. One whose training is in no measurement table is not measured. One for which the paper
+    publishes too little is not reproducible; where it can be computed under our reading all the
+    same, only if that deviates.
     """
     if claim.needs:
         return Judged(claim, "pending", cause=f"needs {claim.needs}")
@@ -120,7 +156,7 @@ def judge(claim: Claim, facts: Facts) -> Judged:
         return Judged(claim, "not reproducible", cause=claim.missing)
     used = _numbers(claim, facts)
     if isinstance(used, Gap):
-        return Judged(claim, "pending", cause=used.reason)
+        return Judged(claim, "not measured" if claim.measured else "pending", cause=used.reason)
     ours = _ours(claim, used)
     evidence = joined(u.evidence for u in used)
     deviation = _deviation(claim, ours)
@@ -138,6 +174,8 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
     """Every number the claim rests on, or the first reason why one is not there."""
     if claim.network is not None:
         return _network_number(claim, facts)
+    if claim.measured is not None:
+        return _measured_numbers(claim.measured, facts)
     assert claim.where is not None
     found: list[Used] = []
     for case in cases(claim.where, claim.excluded):
@@ -163,6 +201,34 @@ def _network_number(claim: Claim, facts: Facts) -> list[Used] | Gap:
     except CoinferError as error:
         return Gap(str(error))
     return [Used(None, "", claim.network.model, value, measure.evidence)]
+
+
+def _measured_numbers(asked: TableMeasure, facts: Facts) -> list[Used] | Gap:
+    from reproduce.measured import MEASURES as OF_TABLES
+    from reproduce.measured import how_to_measure
+
+    if asked.measure not in OF_TABLES:
+        raise UnknownNameError("measure of a table", asked.measure, OF_TABLES)
+    table = facts.table(asked)
+    if table is None:
+        place = f"{asked.model} with {asked.family} plans on {asked.data}"
+        return Gap(f"no measurement table is of {place} ({how_to_measure(asked)})")
+    numbers = OF_TABLES[asked.measure](asked, table)
+    if isinstance(numbers, Gap):
+        return numbers
+    return [
+        Used(
+            None,
+            number.against,
+            asked.regressor or asked.model,
+            number.value,
+            number.evidence,
+            number.rows,
+            number.std_error,
+            number.conditions,
+        )
+        for number in numbers
+    ]
 
 
 def _pair(claim: Claim, facts: Facts, case: Case, slow: str, fast: str) -> Used | Gap:
@@ -221,13 +287,25 @@ def _deviation(claim: Claim, ours: float) -> float | None:
 
 def _holds(claim: Claim, ours: float) -> bool:
     if claim.kind == "ordering":
-        return ours > 1.0 + _ROUNDING
+        return ours > _even(claim) + _ROUNDING
     assert claim.theirs is not None
     if claim.bound:
         return _keeps_to(claim.bound, ours, claim.theirs)
     deviation = _deviation(claim, ours)
     assert deviation is not None
     return abs(deviation) <= claim.tolerance + _ROUNDING
+
+
+def _even(claim: Claim) -> float:
+    """The value of an ordering's number where neither is ahead: a ratio of 1, a lead of 0."""
+    return 1.0 if claim.measured is None else 0.0
+
+
+def _edges(claim: Claim) -> tuple[float, ...]:
+    """The numbers at which the verdict on a claim in points turns."""
+    if claim.theirs is None or not claim.in_points:
+        return ()
+    return (claim.theirs - claim.tolerance, claim.theirs + claim.tolerance)
 
 
 def _keeps_to(bound: Bound, ours: float, theirs: float) -> bool:
@@ -282,6 +360,8 @@ def _without(claim: Claim, used: list[Used]) -> str:
 
 def _name(claim: Claim, used: Used) -> str:
     """A pair of cells, named by the axes on which the claim's cells differ."""
+    if claim.measured is not None:
+        return f"{used.fast} against {used.slow}" if used.slow else used.fast
     methods = f"{used.slow} / {used.fast}" if used.slow else used.fast
     if used.case is None or claim.where is None:
         return methods
@@ -294,8 +374,8 @@ def _name(claim: Claim, used: Used) -> str:
 
 
 def used_name(judged: Judged, used: Used) -> str:
-    """Name one of a verdict's numbers for people."""
-    return _name(judged.claim, used)
+    """Name one of a verdict's numbers for people, with the conditions it was measured under."""
+    return ": ".join(filter(None, (_name(judged.claim, used), used.conditions)))
 
 
 def number_text(value: float, unit: str) -> str:

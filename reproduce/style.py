@@ -8,6 +8,10 @@ from typing import Any
 # Of the palette of Okabe and Ito, whose colours stay distinct under every common colour blindness;
 # these three differ in lightness too.
 BLUE, ORANGE, WHITE = "#0072B2", "#E69F00", "#FFFFFF"
+BLACK, VERMILION, GREEN, PURPLE = "#000000", "#D55E00", "#009E73", "#CC79A7"
+
+# Lines of a family, told apart by their markers too.
+CURVE_STYLES = ((BLUE, "s"), (VERMILION, "^"), (GREEN, "D"), (PURPLE, "v"), (ORANGE, "P"))
 
 # Width of a figure over two columns of a journal page, in inches.
 TWO_COLUMNS_IN = 7.16

@@ -6,85 +6,78 @@ the two sets of plans are alike; which regressor is best is the comparison that 
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from coinfer.accuracy.box import search_box
-from coinfer.accuracy.regressors import REGRESSORS
-from coinfer.accuracy.surrogate import Labels, fit_surrogate, table4
-from coinfer.accuracy.table import Table
-from coinfer.tasks import make_task
+from coinfer.accuracy.surrogate import Comparison
+from coinfer.serial import to_data
+from coinfer.versions import installed_version
 from reproduce.claims import paper
+from reproduce.facts import Facts
+from reproduce.measured import HELD_OUT, LARGER_IS_BETTER, Measured
 
-STATISTICS = {
-    "mse": "mean squared error",
-    "adjusted_r2": "adjusted R2",
-    "aic": "AIC",
-    "bic": "BIC",
-}
-"""Our names of the table's columns, and those of the claims."""
+STEM = "table4"
+STATISTICS = tuple(LARGER_IS_BETTER)
+"""The table's columns."""
 
-_PROTOCOL = "cross-validated"
 _TARGET = 300
+# What decides the bits of a prediction beside our own code.
+_PACKAGES = ("scikit-learn", "numpy", "scipy")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One regressor: our statistics on held-out plans beside the paper's.
+    """One regressor under one protocol: our statistics beside the paper's.
 
     Attributes:
         regressor: scikit-learn's name.
-        ours: statistic by name; None where it is not defined.
+        protocol: on which plans it was judged, as `coinfer.accuracy.surrogate.table4` says.
+        n: plans, p: variables.
+        ours: statistic by name, and `r2`; None where it is not defined.
         theirs: the same of the paper; empty for regressors beyond it.
     """
 
     regressor: str
+    protocol: str
+    n: int
+    p: int
     ours: dict[str, float | None]
     theirs: dict[str, float]
 
 
-def labels_of(table: Table) -> Labels:
-    """Return a measurement table as labels: validation accuracies, never test ones.
+def lines(measured: Measured) -> list[Line]:
+    """Return the table under every protocol, the paper's six regressors first, then ours.
 
     Raises:
-        CoinferError: for a table whose plans are none of its family's.
-    """
-    box = search_box(make_task(table.origin.model, groups=True), table.origin.family)
-    measured = [sample.measurement for sample in table.samples]
-    return Labels.of(
-        box,
-        [m.plan for m in measured],
-        [m.val_accuracy for m in measured],
-        [m.val_std_error for m in measured],
-    )
-
-
-def lines(labels: Labels) -> list[Line]:
-    """Return the table, the paper's six regressors first, then ours.
-
-    Raises:
-        CoinferError: when there are too few labels.
+        CoinferError: when there are too few plans.
     """
     published = _published()
-    rows = [row for row in table4(labels, regressors=REGRESSORS) if row["protocol"] == _PROTOCOL]
     return [
         Line(
             row["regressor"],
-            {name: row[name] for name in STATISTICS},
+            row["protocol"],
+            row["n"],
+            row["p"],
+            {name: row[name] for name in ("r2", *STATISTICS)},
             published.get(row["regressor"], {}),
         )
-        for row in rows
+        for row in measured.table4
     ]
 
 
-def describe(table: Table) -> str:
+def describe(measured: Measured) -> str:
     """Return Table IV for a measurement table, as text.
 
     Raises:
         CoinferError: when it has too few rows.
     """
-    labels = labels_of(table)
-    chosen = fit_surrogate(labels).chosen
+    table, labels = measured.table, measured.labels
+    chosen = measured.surrogate.chosen
     origin = table.origin
     head = f"{'':<31}" + "".join(f"{name:>22}" for name in STATISTICS)
     rows = [
@@ -93,8 +86,10 @@ def describe(table: Table) -> str:
             f"{_number(line.ours[name]):>12}{_number(line.theirs.get(name)):>10}"
             for name in STATISTICS
         )
-        for line in lines(labels)
+        for line in lines(measured)
+        if line.protocol == HELD_OUT
     ]
+    by = Comparison()
     noise = labels.noise_mse or 0.0
     few = "" if len(labels) >= _TARGET else f" The paper has {_TARGET}."
     return "\n".join(
@@ -103,8 +98,8 @@ def describe(table: Table) -> str:
             f"recipe {origin.recipe.label}, data {origin.data}): ours, then the paper's.",
             head,
             *rows,
-            f"{len(labels)} measured plans, validation accuracies, every plan predicted by models "
-            f"fitted without it (5 folds, 3 repeats).{few}",
+            f"{measured.size}, validation accuracies, every plan predicted by models "
+            f"fitted without it ({by.folds} folds, {by.repeats} repeats).{few}",
             f"No predictor can be better than a mean squared error of {noise:.3g}: the labels' own "
             "standard errors.",
             f"Chosen by held-out error: {chosen.regressor}, mean squared error {chosen.mse:.3g}, "
@@ -113,13 +108,93 @@ def describe(table: Table) -> str:
     )
 
 
+COLUMNS = (
+    *("table", "model", "family", "data", "recipe", "target", "regressor", "protocol", "n", "p"),
+    *("r2", *STATISTICS, *(f"paper_{name}" for name in STATISTICS)),
+    *("evidence", "noise_mse", "digest"),
+)
+
+
+def csv_text(measured: Measured) -> str:
+    """The table as CSV; numbers are written so that they read back exactly, '' where undefined.
+
+    `evidence` is that of our numbers; those of the paper are published. `digest` is the hash of
+    the plans and validation answers that ours rest on (`reproduce.measured.Measured.digest`).
+    """
+    origin = measured.table.origin
+    about = (
+        *(origin.name, origin.model, origin.family, origin.data),
+        *(origin.recipe.label, origin.target),
+    )
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for line in lines(measured):
+        numbers = [line.ours[name] for name in ("r2", *STATISTICS)]
+        numbers += [line.theirs.get(name) for name in STATISTICS]
+        writer.writerow(
+            [
+                *(*about, line.regressor, line.protocol, line.n, line.p),
+                *("" if number is None else number for number in numbers),
+                *("measured, predicted", measured.labels.noise_mse, measured.digest),
+            ]
+        )
+    return file.getvalue()
+
+
+def provenance(measured: Measured) -> dict[str, Any]:
+    """Where the numbers are from, as plain data: origin, machines, code and versions."""
+    table = measured.table
+    return {
+        "origin": to_data(table.origin),
+        "samples": len(table.samples),
+        "failed": dict(sorted(table.failed.items())),
+        "digest": measured.digest,
+        "machines": {name: dict(about) for name, about in sorted(table.machines.items())},
+        "code": sorted({sample.code for sample in table.samples}),
+        "comparison": to_data(Comparison()),
+        "fitted_with": {package: installed_version(package) for package in _PACKAGES},
+    }
+
+
+def markdown_text(measured: Measured, data: str) -> str:
+    """The table for people, with the hash of its data (`data` is the CSV's text)."""
+    digest = hashlib.sha256(data.encode()).hexdigest()[:12]
+    return (
+        f"# Table IV of the QHO paper\n\n```text\n{describe(measured)}\n```\n\n"
+        "Evidence: ours measured (accuracies) and predicted (by regressors), the paper's "
+        f"published. Data: {STEM}.csv, SHA-256 {digest}...; its origin: {STEM}.json.\n"
+    )
+
+
+def write(facts: Facts, folder: Path) -> list[Path]:
+    """Write the table (CSV, Markdown) and where it is from (JSON); return the files.
+
+    Raises:
+        CoinferError: when the measurement table has too few rows.
+    """
+    measured = facts.tables[0]
+    data = csv_text(measured)
+    texts = {
+        "csv": data,
+        "md": markdown_text(measured, data),
+        "json": json.dumps(provenance(measured), indent=2, allow_nan=False) + "\n",
+    }
+    written = []
+    for form, text in texts.items():
+        path = folder / f"{STEM}.{form}"
+        path.write_text(text, encoding="utf-8", newline="")
+        written.append(path)
+    return written
+
+
 def _published() -> dict[str, dict[str, float]]:
+    """The paper's numbers by regressor and statistic, from the claims file."""
     found: dict[str, dict[str, float]] = {}
     for claim in paper("Q").claims:
-        regressor, _, what = claim.statement.partition(" predicts accuracy with this ")
-        names = [name for name, text in STATISTICS.items() if text == what]
-        if claim.stem == "Q-t4" and names and claim.theirs is not None:
-            found.setdefault(regressor, {})[names[0]] = float(claim.theirs)
+        asked = claim.measured
+        if asked is not None and asked.measure == "score" and claim.theirs is not None:
+            found.setdefault(asked.regressor, {})[asked.statistic] = float(claim.theirs)
     return found
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
 from benchmarks.rows import Row
+from benchmarks.store_rows import ADDED_COLUMNS, FLOORS
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 REAL = st.floats(allow_nan=False)
@@ -43,7 +46,13 @@ RESULTS = st.builds(
     latency=st.dictionaries(TEXT, REAL, max_size=3)
     | st.fixed_dictionaries(dict.fromkeys((*LATENCY_PARTS, "total_s"), REAL)),
     uplink_bits=st.none() | REAL,
+    uplink_p5_bits=st.none() | REAL,
+    uplink_p95_bits=st.none() | REAL,
+    uplink_symbols=st.none() | WHOLE,
     rate_bps=st.none() | REAL,
+    bandwidth_hz=st.none() | REAL,
+    source_bits=st.none() | REAL,
+    input_bits=st.none() | REAL,
     device_flops=st.none() | WHOLE,
     server_flops=st.none() | WHOLE,
     encode_flops=st.none() | WHOLE,
@@ -51,6 +60,9 @@ RESULTS = st.builds(
     energy_j=st.none() | REAL,
     accuracy=st.none() | REAL,
     accuracy_loss=st.none() | REAL,
+    measured_accuracy=st.none() | REAL,
+    test_accuracy=st.none() | REAL,
+    floor_held=st.sampled_from(FLOORS),
     predicted_accuracy=st.none() | REAL,
     predicted_latency_s=st.none() | REAL,
     evaluations=WHOLE,
@@ -92,6 +104,35 @@ def row(number: int = 0, status: Any = "ok", **changes: Any) -> Row:
         known = {"reason": f"why {number}"}
     result = Result(status, **{**known, **changes})
     return Row(cell, result, inputs, 0.25, "host", "2024-05-01T12:00:00Z", "Traceback ...")
+
+
+# What a plan with symbols says, and what an older schema could not.
+NEWER: dict[str, Any] = {
+    "uplink_bits": None,
+    "uplink_p5_bits": 0.5,
+    "uplink_p95_bits": math.inf,
+    "uplink_symbols": 1024,
+    "bandwidth_hz": 1e6,
+    "source_bits": 24576.0,
+    "input_bits": 98304.0,
+    "measured_accuracy": 0.875,
+    "test_accuracy": 0.8515625,
+    "floor_held": "undecided",
+}
+
+
+def made_older(path: Path, version: int) -> None:
+    """Turn a store's file into what an older schema wrote."""
+    connection = sqlite3.connect(path)
+    for added in [columns for brought, columns in ADDED_COLUMNS.items() if brought > version]:
+        for name in added:
+            connection.execute(f"ALTER TABLE rows DROP COLUMN {name}")
+    if version == 1:
+        connection.execute("DROP INDEX rows_by_cell")
+        connection.execute("ALTER TABLE row_runs DROP COLUMN retries")
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.commit()
+    connection.close()
 
 
 def run_fields(one: Row | None) -> tuple[Any, ...]:

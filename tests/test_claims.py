@@ -6,14 +6,18 @@ import pytest
 
 from benchmarks.catalog import Catalog
 from benchmarks.matrix import expand, load
+from coinfer.accuracy.regressors import PAPER_REGRESSORS
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.models import models
 from reproduce.claims import PAPERS, Claim, paper, papers, parse_claims, tolerance_text
 from reproduce.collect import matrices_needed, networks_needed
 from reproduce.facts import case_of, cases
 from reproduce.findings import COMPUTED
+from reproduce.measured import LARGER_IS_BETTER, corner_of
+from reproduce.measured import MEASURES as OF_TABLES
 from reproduce.networks import MEASURES
 from tests.latencies import claim
+from tests.measurements import box
 
 # Every claim of the four papers, by the stem of its id.
 STEMS = [
@@ -119,6 +123,34 @@ def test_what_claims_and_findings_name_exists() -> None:
     assert {f.compute for f in FINDINGS if f.compute} == set(COMPUTED)
 
 
+@pytest.mark.parametrize("one", [c for c in CLAIMS if c.measured], ids=lambda c: c.id)
+def test_what_a_claim_asks_of_a_measurement_table_exists(one: Claim) -> None:
+    asked = one.measured
+    assert asked is not None
+    assert asked.measure in OF_TABLES
+    assert asked.model in models()
+    assert one.theirs is not None or asked.measure == "lead"
+    if asked.measure in ("score", "lead"):
+        assert (asked.regressor in PAPER_REGRESSORS, asked.statistic in LARGER_IS_BETTER) == (
+            True, True,
+        )  # fmt: skip
+    elif asked.model == box().model:
+        # One plan of the design, which every table of the network begins with.
+        plan = corner_of(asked, box())
+        assert plan is not None
+        assert plan.unchanged == (asked.measure == "accuracy")
+
+
+def test_the_corners_are_what_the_paper_says() -> None:
+    found = {i: corner_of(_asked(BY_ID[i]), box()) for i in ("Q-i1.1", "Q-i1.2", "Q-i2.1")}
+    # Of conv2's 192 channels 142 and 170 go, 74 % and 89 %; of 1024 elements 67 are sent.
+    assert [dict(found[i].keep) for i in ("Q-i1.1", "Q-i1.2")] == [
+        {"features.3": 50}, {"features.3": 22},
+    ]  # fmt: skip
+    assert (found["Q-i2.1"].keep, found["Q-i2.1"].cut.after) == ((), "classifier.0")
+    assert "width=67" in found["Q-i2.1"].codec
+
+
 def test_excluded_cells_have_reasons() -> None:
     assert all(out.reason for one in CLAIMS for out in one.excluded)
 
@@ -150,6 +182,9 @@ says = "this"
 question = "that?"
 compute = "slow_partition"
 """
+
+WHERE = next(line for line in VALID.splitlines() if line.startswith("where ="))
+MEASURED = 'measured = {{ measure = "loss", model = "m", {} }}'
 
 
 def test_a_valid_file_is_read() -> None:
@@ -199,6 +234,21 @@ def test_a_valid_file_is_read() -> None:
         ("theirs = 3.7", 'theirs = 3.7\nneeds = "training"', "give either the cells"),
         ('compute = "slow_partition"', "", "give either compute or needs"),
         ("paper =", "paper ==", "is not TOML"),
+        (
+            'statement = "a',
+            'network = { measure = "size", model = "m" }\nstatement = "a',
+            "'where', 'network' and 'measured' exclude each other",
+        ),
+        (WHERE, 'measured = { measure = "loss", modle = "m" }', "unknown key 'measured.modle'"),
+        (WHERE, MEASURED.format("share = 0.5"), "'share' is 0.5; allowed with 'prune' or 'encode'"),
+        (WHERE, MEASURED.format('prune = "g"'), "'share' is 0.0; allowed"),
+        (WHERE, MEASURED.format('prune = "g", share = 1.0'), "'share' is 1.0; allowed"),
+        (
+            WHERE,
+            MEASURED.format('prune = "g", encode = "c", share = 0.5'),
+            "'prune' and 'encode' exclude each other",
+        ),
+        (WHERE, MEASURED.format('regressor = "r"'), "'regressor' goes with 'statistic'"),
     ],
 )
 def test_a_mistake_is_refused_in_one_line(old: str, new: str, told: str) -> None:
@@ -214,6 +264,11 @@ def test_accuracies_are_compared_in_points() -> None:
     assert claim("value", theirs=87.4, unit="% accuracy", slow=[]).tolerance == 1.0
     assert claim("value", theirs=2.0, unit="points", slow=[]).tolerance == 1.0
     assert claim("value", theirs=2.0, unit="points", slow=[], bound="at_most").tolerance == 0.0
+
+
+def _asked(one: Claim):  # type: ignore[no-untyped-def]
+    assert one.measured is not None
+    return one.measured
 
 
 def _where(one: Claim):  # type: ignore[no-untyped-def]

@@ -190,6 +190,46 @@ def test_which_input_is_charged_is_said(
     assert f"  assumed  {assumed}" in text
 
 
+ANALOG = """
+from dataclasses import dataclass
+from typing import ClassVar
+from coinfer.method import Method, MethodCard
+from coinfer.plan import CutRef, Plan, Selection
+
+@dataclass(frozen=True)
+class Analog(Method):
+    card: ClassVar[MethodCard] = MethodCard(
+        name="analog", title="Analog", idea="A test.", reference="a test", payload="analog")
+
+    def select(self, library, scenario, context):
+        cut = context.cuts[3]
+        return Selection(
+            Plan(context.task.model, CutRef(cut.index, cut.after), channel="awgn[symbols=real]"))
+"""
+
+
+def test_symbols_are_told_with_the_bandwidth_that_they_take(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "analog.py"
+    file.write_text(ANALOG)
+    given = NUMBERS.replace("all_server", "analog") + f" --method-file {file}"
+    command = f"{given} --bandwidth-hz 5e5 --snr-db 10"
+    answer = json.loads(out(capsys, command + " --json"))
+    assert answer["plan"]["cut"]["after"] == "features.2"
+    symbols = 64 * 27 * 27
+    assert (answer["uplink_bits"], answer["uplink_symbols"]) == (None, symbols)
+    assert (answer["bandwidth_hz"], answer["latency"]["uplink_s"]) == (5e5, symbols / 5e5)
+    assert (answer["source_bits"], answer["input_bits"]) == (24576, 3 * 224 * 224 * 32)
+    assert answer["evidence"]["uplink_symbols"] == "analytic"
+    assert (
+        "  uplink   46,656 symbols at 500,000 a second: a feature through awgn[symbols=real]  "
+        "[analytic]\n"
+    ) in out(capsys, command)
+    refused = out(capsys, f"{given} --rate-bps 1e6")
+    assert "  skipped: channel 'awgn[symbols=real]' is analog: symbols take symbols / " in refused
+
+
 def test_numbers_of_ones_own_read_as_they_were_given(capsys: pytest.CaptureFixture[str]) -> None:
     text = out(capsys, NUMBERS + " --rate-bps 1250000 --round-trip-s 0.05")
     hardware = "custom[flops_per_s=1e9] + custom[flops_per_s=1e13]"

@@ -493,6 +493,7 @@ from coinfer.plan import CutRef, Plan, Selection
 class Half:
     kind, name, cut_kinds = "coder", "half", frozenset({"input", "interior"})
     evidence, lossless = "analytic", False
+    fixed_length = True  # so that it goes with a channel of bits
     def available(self, source): return True
     def bits(self, elements, source): return 16.0 * elements
 

@@ -38,6 +38,11 @@ def test_rules(name: str, rules: str, counted: bool, input_coder: str) -> None:
     assert record.input_coder == input_coder
 
 
+def test_the_papers_charge_bits_and_only_harmonised_admits_symbols() -> None:
+    assert {name for name, record in conventions().items() if record.analog} == {"harmonised"}
+    assert made().analog is False
+
+
 def test_the_qho_paper_sends_floats_only_and_restricts_cuts() -> None:
     record = convention("qho2024")
     assert record.coders == ("float32",)

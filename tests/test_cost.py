@@ -22,12 +22,14 @@ from coinfer.cost import (
     batch_latency,
     batch_workload,
     energy_j,
+    input_bits,
     latency,
     missing_watts,
     plan_workload,
     scenario_latency,
     split_workload,
     sweep_latency,
+    unmeasured,
     uplink_bits,
     uplink_evidence,
 )
@@ -51,7 +53,9 @@ def workloads(draw: st.DrawFn) -> Workload:
     """Draw what a plan makes each side do: bits, or symbols, or nothing sent."""
     device, server, encode, decode = (draw(work) for _ in range(4))
     bits, symbols = draw(st.sampled_from([(1, 0), (0, 1), (0, 0)]))
-    return Workload(device, server, bits * draw(work), encode, decode, symbols * draw(work))
+    uncoded = bool(bits) and draw(st.booleans())
+    sent = bits * draw(work), symbols * draw(work)
+    return Workload(device, server, sent[0], encode, decode, sent[1], uncoded)
 
 
 def processor(role: Any, flops_per_s: float, watts: float | None = None) -> Processor:
@@ -165,8 +169,12 @@ def stacked(loads: list[Workload]) -> Workload:
 @st.composite
 def links(draw: st.DrawFn) -> Link:
     trip = draw(delays)
-    if draw(st.booleans()):
+    kind = draw(st.sampled_from(["rate", "radio", "binary"]))
+    if kind == "rate":
         return Link("l", rate_bps=draw(rates), round_trip_s=trip)
+    if kind == "binary":
+        uses, flips = draw(st.floats(0, 1e9)), draw(st.floats(0, 1))
+        return Link("l", uses_per_s=uses, flip_probability=flips, round_trip_s=trip)
     return Link("l", bandwidth_hz=draw(st.floats(0, 1e9)), round_trip_s=trip)
 
 
@@ -185,6 +193,8 @@ def test_a_sweep_is_its_nested_loops_bit_for_bit(
     snrs_db: list[float],
 ) -> None:
     machines = [processor("device", speed) for speed in devices]
+    if any(load.uplink_symbols for load in loads):  # which go over radios only
+        uplinks = [link if link.needs_snr else Link("l", bandwidth_hz=1e6) for link in uplinks]
     swept = sweep_latency(stacked(loads), machines, processor("server", server), uplinks, snrs_db)
     shape = (len(loads), len(devices), len(uplinks), len(snrs_db))
     assert np.shape(swept.total_s) == shape
@@ -409,7 +419,7 @@ def test_nothing_is_encoded_where_nothing_is_sent() -> None:
     last = task.graph.cuts[-1]
     plan = Plan("m", CutRef(last.index, last.after), codec="squeeze")
     load = plan_workload(plan, task, convention("harmonised"), parts)
-    assert astuple(load) == (task.graph.flops("table1_dropout_free").sum(), 0, 0, 0, 0, 0)
+    assert astuple(load) == (task.graph.flops("table1_dropout_free").sum(), 0, 0, 0, 0, 0, False)
 
 
 @pytest.mark.parametrize("part", PART_KINDS)
@@ -516,6 +526,252 @@ def test_the_evidence_of_a_payload_is_that_of_its_coder() -> None:
     assert uplink_evidence(sent_nothing, task) == "analytic"
 
 
+# -- bits or symbols ------------------------------------------------------------------------------
+
+
+def scenario_of(link: Link, snr_db: float | None = None) -> Scenario:
+    machines = processor("device", 1e9), processor("server", 1e12)
+    return Scenario(*machines, link, convention("harmonised"), snr_db)
+
+
+def coded(coder: str = "float32", channel: str = "none", codec: str = "identity") -> Plan:
+    """A plan for the cut at which 8x16x16 elements cross."""
+    return Plan("m", CutRef(3, "maxpool3"), codec=codec, coder=coder, channel=channel)
+
+
+@pytest.mark.parametrize(
+    ("channel", "squeeze", "symbols"),
+    [
+        ("awgn", 1, 8 * 16 * 16 // 2),  # two elements to a complex symbol
+        ("awgn[symbols=real]", 1, 8 * 16 * 16),
+        ("awgn[snr_db=3.0]", 2, 4 * 16 * 16 // 2),
+        ("awgn[power=peak]", 8, 16 * 16 // 2),
+    ],
+)
+def test_an_analog_plan_takes_its_symbols_over_the_bandwidth(
+    channel: str, squeeze: int, symbols: int
+) -> None:
+    parts = installed_parts().with_classes([Squeeze])
+    plan = coded(channel=channel, codec=f"squeeze[factor={squeeze}]")
+    load = plan_workload(plan, small_task(), convention("harmonised"), parts)
+    assert (load.uplink_bits, load.uplink_symbols) == (0, symbols)
+    digital = plan_workload(
+        replace(plan, channel="none"), small_task(), convention("harmonised"), parts
+    )
+    assert replace(load, uplink_bits=digital.uplink_bits, uplink_symbols=0) == digital
+    for snr_db in (-20.0, 0.0, 40.0):
+        time = scenario_latency(load, scenario_of(Link("r", bandwidth_hz=25e3), snr_db))
+        assert time.uplink_s == symbols / 25e3
+
+
+def test_an_odd_number_of_elements_fills_its_last_symbol() -> None:
+    task = Task("m", chain((1, 5, 5), ("conv", 1, 3, 1, 1), ("fc", 2)), Source((1, 5, 5)))
+    plan = Plan("m", CutRef(1, "conv1"), channel="awgn")
+    assert plan_workload(plan, task, convention("harmonised")).uplink_symbols == 13
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        Link("plain", rate_bps=1e6),
+        Link("plain", rate_bps=math.inf),
+        Link("plain", uses_per_s=1e6, flip_probability=0.1),
+    ],
+)
+def test_symbols_are_refused_where_there_is_no_bandwidth(link: Link) -> None:
+    load = plan_workload(coded(channel="awgn"), small_task(), convention("harmonised"))
+    radio = Link("radio", bandwidth_hz=1e6)
+    for price in (
+        lambda: scenario_latency(load, scenario_of(link)),
+        lambda: sweep_latency(
+            load, [processor("device", 1e9)], processor("server", 1e12), [radio, link], [10.0]
+        ),
+    ):
+        with pytest.raises(CoinferError, match="analog payload.* link 'plain' has no bandwidth"):
+            price()
+    # What sends no symbols is priced over any link, and an analog plan that sends nothing too.
+    last = small_task().graph.cuts[-1]
+    stays = Plan("m", CutRef(last.index, last.after), channel="awgn")
+    local = plan_workload(stays, small_task(), convention("harmonised"))
+    assert scenario_latency(local, scenario_of(link)).uplink_s == 0
+
+
+CODER_REFS = ("float32", "raw8", "png", "uniform", "codebook[bits=4]", "huffman", "zlib[bits=5]")
+CHANNEL_REFS = ("none", "awgn", "awgn[symbols=real]", "bsc[p=0.1]", "bec[p=0.5]")
+
+
+@given(
+    st.integers(0, 10),
+    st.sampled_from(CODER_REFS),
+    st.sampled_from(CHANNEL_REFS),
+    st.sampled_from(sorted(conventions())),
+    st.none() | st.floats(1, 1e9),
+)
+def test_a_plan_sends_bits_or_symbols_or_nothing_and_never_two_of_them(
+    position: int, coder: str, channel: str, name: str, measured_bits: float | None
+) -> None:
+    task = small_task()
+    cut = task.graph.cuts[position % len(task.graph.cuts)]
+    plan = Plan("m", CutRef(cut.index, cut.after), coder=coder, channel=channel)
+    try:
+        load = plan_workload(plan, task, convention(name), measured_bits=measured_bits)
+    except CoinferError:
+        return
+    analog = channel.startswith("awgn")
+    sends = cut.kind != "output"
+    assert (load.uplink_bits > 0) == (sends and not analog)
+    assert (load.uplink_symbols > 0) == (sends and analog)
+    if analog and sends:
+        assert coder == "float32"
+
+
+@pytest.mark.parametrize(
+    ("coder", "channel", "words"),
+    [
+        (
+            "uniform",
+            "awgn",
+            "'awgn' is analog: it sends a code's elements as symbols, not the bits",
+        ),
+        ("raw8", "awgn", "'awgn' is analog"),
+        ("float32", "bsc[p=0.1]", "corrupts bits, which coder 'float32' does not survive"),
+        ("huffman", "bec[p=0.1]", "corrupts bits, which coder 'huffman' does not survive"),
+    ],
+)
+def test_a_channel_refuses_coders_that_it_does_not_go_with(
+    coder: str, channel: str, words: str
+) -> None:
+    with pytest.raises(CoinferError) as error:
+        plan_workload(
+            coded(coder, channel), small_task(), convention("harmonised"), measured_bits=1e3
+        )
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("channel", ["bsc[p=0.25]", "bec[p=0.25]"])
+def test_bits_through_a_binary_channel_take_a_use_each(channel: str) -> None:
+    bits = 8 * 16 * 16 * 4
+    plan = coded("uniform[bits=4]", channel)
+    load = plan_workload(plan, small_task(), convention("harmonised"))
+    clear = plan_workload(replace(plan, channel="none"), small_task(), convention("harmonised"))
+    assert (load.uplink_bits, load.uplink_symbols) == (clear.uplink_bits, 0) == (bits, 0)
+    for link, snr_db in ((Link("l", rate_bps=2e6), None), (Link("l", bandwidth_hz=1e6), 20.0)):
+        scenario = scenario_of(link, snr_db)
+        time = scenario_latency(load, scenario)
+        assert time == scenario_latency(clear, scenario)
+        assert time.uplink_s == bits / scenario.rate_bps
+    # Uncoded they take the channel as it is; without error they take its capacity.
+    binary = scenario_of(Link("l", uses_per_s=1e6, flip_probability=0.25))
+    assert scenario_latency(load, binary).uplink_s == bits / 1e6
+    capacity = 1e6 * (1 + 0.25 * math.log2(0.25) + 0.75 * math.log2(0.75))
+    assert scenario_latency(clear, binary).uplink_s == pytest.approx(bits / capacity, rel=1e-12)
+
+
+@dataclass(frozen=True)
+class Tone:
+    """A stranger's analog channel."""
+
+    kind: ClassVar[str] = "channel"
+    name: ClassVar[str] = "tone"
+    analog: ClassVar[bool] = True
+
+    def layer(self, snr_db: float | None, generator: Any) -> Any:
+        raise AssertionError("counting builds nothing")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (None, "channel 'tone' is analog but does not say how many symbols a code takes"),
+        (lambda *_: 0, "channel 'tone': uses of 2048 elements is 0; allowed is a whole number, 1"),
+        (lambda *_: math.nan, "channel 'tone': uses of 2048 elements is nan"),
+        (lambda _, elements, bits: elements / 2, "channel 'tone': uses of 2048 elements is 1024.0"),
+    ],
+)
+def test_an_analog_channel_that_does_not_count_is_not_priced(said: Any, words: str) -> None:
+    cls = type("Said", (Tone,), {} if said is None else {"uses": said})
+    with pytest.raises(CoinferError) as error:
+        plan_workload(
+            coded(channel="tone"),
+            small_task(),
+            convention("harmonised"),
+            installed_parts().with_classes([cls]),
+        )
+    assert words in str(error.value)
+
+
+# -- bits that depend on the data -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("coder", ["huffman", "zlib[bits=4]", "png-feature"])
+def test_bits_that_depend_on_the_data_are_measured_or_not_priced(coder: str) -> None:
+    plan, task, under = coded(coder), small_task(), convention("harmonised")
+    with pytest.raises(CoinferError) as error:
+        plan_workload(plan, task, under)
+    assert str(error.value) == unmeasured(plan)
+    assert f"coder '{coder}'" in unmeasured(plan)
+    assert "'coinfer measure PLAN.json'" in unmeasured(plan)
+    load = plan_workload(plan, task, under, measured_bits=1234.5)
+    assert load.uplink_bits == 1234.5
+    assert uplink_evidence(plan, task, measured_bits=1234.5) == "measured"
+    for wrong in (0.0, -1.0, math.nan, math.inf):
+        with pytest.raises(CoinferError, match="measured bits is .*finite number > 0"):
+            plan_workload(plan, task, under, measured_bits=wrong)
+
+
+@pytest.mark.parametrize(
+    ("plan", "bits"),
+    [
+        (coded(), 8 * 16 * 16 * 32.0),
+        (coded("uniform[bits=4]"), 8 * 16 * 16 * 4.0),
+        (Plan("m", CutRef(0, "input"), coder="png"), 5000.0),
+        (Plan("m", CutRef(10, "fc10")), 0.0),
+        (coded(channel="awgn"), None),
+    ],
+)
+def test_a_measured_size_never_replaces_a_size_that_is_known(
+    plan: Plan, bits: float | None
+) -> None:
+    task, under = small_task(), convention("harmonised")
+    known = plan_workload(plan, task, under)
+    assert unmeasured(plan) == ""
+    assert plan_workload(plan, task, under, measured_bits=bits) == known
+    with pytest.raises(CoinferError, match="999 bits were measured .* of another plan"):
+        plan_workload(plan, task, under, measured_bits=999.0)
+
+
+def test_a_strangers_coder_is_priced_as_it_says_unless_it_was_measured() -> None:
+    def made(evidence: str) -> Any:
+        said = {
+            "kind": "coder",
+            "name": "own",
+            "cut_kinds": frozenset({"interior"}),
+            "evidence": evidence,
+            "available": lambda self, source: True,
+            "bits": lambda self, elements, source: 3.0 * elements,
+        }
+        return installed_parts().with_classes([type("Own", (), said)])
+
+    plan, task, under = coded("own"), small_task(), convention("harmonised")
+    for evidence in ("analytic", "predicted", "published"):
+        parts = made(evidence)
+        assert plan_workload(plan, task, under, parts).uplink_bits == 3 * 8 * 16 * 16
+        assert uplink_evidence(plan, task, parts) == evidence
+    assert plan_workload(plan, task, under, made("predicted"), measured_bits=7.0).uplink_bits == 7
+    assert uplink_evidence(plan, task, made("predicted"), measured_bits=7.0) == "measured"
+    # A formula is no measurement, whatever it calls itself.
+    with pytest.raises(CoinferError, match="this plan was not measured"):
+        plan_workload(plan, task, under, made("measured"))
+
+
+@pytest.mark.parametrize("name", sorted(conventions()))
+def test_the_networks_input_has_its_size_whatever_is_sent(name: str) -> None:
+    # The source is 3x16x16 in 8 bits; the network reads 3x32x32 floats.
+    assert input_bits(small_task(), convention(name)) == 3 * 32 * 32 * 32
+    only_source = replace(convention(name), coders=("raw8", "*"), input_coder="raw8")
+    assert input_bits(small_task(), only_source) is None
+
+
 # -- batches --------------------------------------------------------------------------------------
 
 
@@ -590,6 +846,24 @@ def test_a_batch_takes_the_codecs_payload_and_work_but_sends_nothing_at_cut_n() 
     assert load.uplink_bits.tolist() == [10, 20, 0]
     assert load.encode_flops.tolist() == [1, 2, 0]
     assert load.decode_flops.tolist() == [7, 7, 0]
+
+
+def test_a_batch_of_analog_plans_is_priced_as_each_alone() -> None:
+    task, scenario = small_task(), scenario_of(Link("r", bandwidth_hz=1e6), 10.0)
+    space, positions = task.prune_space, np.array([1, 3, 3, len(task.graph.cuts) - 1])
+    assert space is not None
+    channels = ("awgn", "awgn[symbols=real]", "none", "awgn")
+    elements = space.elements(space.full)[0][positions]
+    symbols = np.array([1, 2, 0, 1]) * elements // 2
+    many = batch_workload(space, space.full, positions, uplink_symbols=symbols)
+    times = batch_latency(space, space.full, positions, scenario, uplink_symbols=symbols)
+    for row, (position, channel) in enumerate(zip(positions, channels, strict=True)):
+        cut = task.graph.cuts[position]
+        plan = Plan("m", CutRef(cut.index, cut.after), channel=channel)
+        alone = plan_workload(plan, task, convention("qho2024"))
+        for field in ("uplink_bits", "uplink_symbols"):
+            assert getattr(many, field)[row] == getattr(alone, field)
+        assert times.uplink_s[row] == scenario_latency(alone, scenario).uplink_s
 
 
 def test_an_empty_batch_is_priced_as_nothing() -> None:

@@ -7,6 +7,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,9 +15,10 @@ from hypothesis import strategies as st
 
 from benchmarks import evaluate as evaluation
 from benchmarks.catalog import Catalog
-from benchmarks.cells import LATENCY_PARTS, Cell
+from benchmarks.cells import LATENCY_PARTS, Cell, Result
 from benchmarks.evaluate import Group, cell_inputs, evaluate, group_inputs, prepare, refusal
 from benchmarks.rows import Row, row_key
+from coinfer.accuracy.measurement import Payload
 from coinfer.conventions import convention
 from coinfer.errors import CoinferError
 from coinfer.method import Context
@@ -335,6 +337,150 @@ def test_a_payload_that_the_convention_does_not_admit_is_skipped(tmp_path: Path)
     assert row.result.reason == "convention qho2024 admits float32 as payload, not own"
 
 
+# -- what was sent --------------------------------------------------------------------------------
+
+RADIO = {"link": "radio-1mhz", "snr_db": 10.0, "convention": "harmonised"}
+
+
+def sending(folder: Path, coder: str = "float32", channel: str = "none") -> Catalog:
+    """A catalog that knows `mine`, which cuts after conv1 (8x16x16) and sends by these parts."""
+    return method_file(
+        folder,
+        f"""
+        def select(self, library, scenario, context):
+            parts = dict(coder="{coder}", channel="{channel}")
+            return Selection(Plan(context.task.model, CutRef(1, "conv1"), **parts), evaluations=1)
+        """,
+    )
+
+
+def sent(folder: Path, coder: str = "float32", channel: str = "none", **where: Any) -> Result:
+    cell = replace(CELL, method="mine", **{"convention": "harmonised", **where})
+    return answer(cell, sending(folder, coder, channel)).result
+
+
+def test_an_analog_row_says_its_symbols_and_the_bandwidth_that_they_take(tmp_path: Path) -> None:
+    result = sent(tmp_path, channel="awgn", **RADIO)
+    assert (result.status, result.uplink_bits) == ("ok", None)
+    assert (result.uplink_symbols, result.bandwidth_hz) == (8 * 16 * 16 // 2, 1e6)
+    assert result.latency["uplink_s"] == 8 * 16 * 16 / 2 / 1e6
+    assert result.evidence["uplink_symbols"] == "analytic"
+    assert "uplink_bits" not in result.evidence
+    assert (result.accuracy, result.accuracy_loss) == (None, None), "noise is not harmless"
+
+
+def test_a_digital_row_has_no_symbols_and_no_bandwidth(tmp_path: Path) -> None:
+    result = sent(tmp_path, **RADIO)
+    assert (result.uplink_bits, result.uplink_symbols, result.bandwidth_hz) == (65536, None, None)
+    assert result.latency["uplink_s"] == 65536 / (result.rate_bps or 0)
+    assert result.evidence["uplink_bits"] == "analytic"
+    assert "uplink_symbols" not in result.evidence
+
+
+@pytest.mark.parametrize(
+    ("channel", "where", "reason"),
+    [
+        (
+            "awgn",
+            {"link": "4g"},
+            "channel 'awgn' is analog: symbols take symbols / bandwidth seconds, and link "
+            "'4g@qho2024' has no bandwidth; accepted is a radio (bandwidth_hz)",
+        ),
+        (
+            "awgn[symbols=real]",
+            {**RADIO, "convention": "qho2024"},
+            "convention qho2024 admits bits as payload, not the symbols of channel awgn",
+        ),
+    ],
+)
+def test_an_analog_plan_is_skipped_where_it_has_no_price(
+    tmp_path: Path, channel: str, where: dict[str, Any], reason: str
+) -> None:
+    result = sent(tmp_path, channel=channel, **where)
+    assert (result.status, result.reason, result.plan) == ("skipped", reason, None)
+    assert (result.evaluations, result.latency) == (1, {})
+
+
+def test_bits_that_were_not_measured_are_skipped_and_it_says_how(tmp_path: Path) -> None:
+    result = sent(tmp_path, "huffman[bits=4]")
+    assert (result.status, result.uplink_bits) == ("skipped", None)
+    assert "this plan was not measured; 'coinfer measure PLAN.json' builds it" in result.reason
+
+
+def test_measured_bits_reach_the_row_with_their_spread(tmp_path: Path) -> None:
+    catalog = sending(tmp_path, "huffman")
+    parts, task = catalog.methods.parts, worlds.small_task()
+    plan = Plan("small", CutRef(1, "conv1"), coder="huffman")
+    scenario = worlds.scenario(rate_bps=1e5)
+    counted = Payload(5000.5, 4000.0, 6000.0, None, "measured")
+    assert evaluation._not_admitted(plan, task, scenario, parts, counted) == ""
+    result = evaluation._price(plan, task, scenario, parts, counted)
+    found = (result.uplink_bits, result.uplink_p5_bits, result.uplink_p95_bits)
+    assert found == (5000.5, 4000.0, 6000.0)
+    assert result.latency["uplink_s"] == 5000.5 / 1e5
+    assert result.evidence["uplink_bits"] == "measured"
+    fixed = replace(plan, coder="float32")
+    same = Payload(65536.0, 65536.0, 65536.0, None, "analytic")
+    priced = evaluation._price(fixed, task, scenario, parts, same)
+    assert (priced.uplink_bits, priced.uplink_p5_bits) == (65536.0, None)
+    assert priced.evidence["uplink_bits"] == "analytic"
+
+
+@pytest.mark.parametrize("method", ["all_local", "all_server", "neurosurgeon", "exhaustive"])
+@pytest.mark.parametrize("convention", ["qho2024", "harmonised", "cpcdrl2024", "threestep2020"])
+def test_both_sizes_of_the_input_are_on_every_row(method: str, convention: str) -> None:
+    result = answer(replace(CELL, method=method, convention=convention)).result
+    assert (result.source_bits, result.input_bits) == (3 * 16 * 16 * 8, 3 * 16 * 16 * 32)
+    # Nothing was measured, and nothing says that it was.
+    assert (result.measured_accuracy, result.test_accuracy, result.floor_held) == (None, None, "")
+
+
+@pytest.mark.parametrize(
+    ("coder", "channel", "where", "told"),
+    [
+        ("float32", "awgn", RADIO, ()),
+        ("float32", "awgn[snr_db=10.0]", RADIO, ()),
+        (
+            "float32",
+            "awgn[snr_db=20.0]",
+            RADIO,
+            (
+                "channel 'awgn[snr_db=20.0]' has an SNR in dB of 20.0, link 'radio-1mhz@qho2024' "
+                "of 10.0",
+            ),
+        ),
+        (
+            "uniform",
+            "bsc[p=0.1]",
+            {"link": "4g"},
+            (
+                "bits through channel 'bsc[p=0.1]' are charged at the link's rate, as if they came "
+                "without error",
+            ),
+        ),
+        ("uniform", "bsc[p=0.1]", {"link": "bsc[flip_probability=0.1]"}, ()),
+        (
+            "uniform",
+            "bsc[p=0.1]",
+            {"link": "bsc[flip_probability=0.2]"},
+            ("channel 'bsc[p=0.1]' has errors in a share of 0.1, link 'bsc@threestep2020' of 0.2",),
+        ),
+    ],
+)
+def test_a_row_tells_where_channel_and_link_differ(
+    tmp_path: Path, coder: str, channel: str, where: dict[str, Any], told: tuple[str, ...]
+) -> None:
+    result = sent(tmp_path, coder, channel, **where)
+    assert result.status == "ok"
+    assert tuple(text for text in result.assumptions if "channel '" in text) == told
+
+
+def test_uncoded_bits_are_charged_per_use_of_a_binary_link(tmp_path: Path) -> None:
+    result = sent(tmp_path, "uniform", "bsc[p=0.1]", link="bsc[flip_probability=0.1]")
+    assert (result.uplink_bits, result.rate_bps) == (8 * 8 * 16 * 16, 1e6)
+    assert result.latency["uplink_s"] == 8 * 8 * 16 * 16 / 1e6
+
+
 def test_a_key_changes_with_a_strangers_part_but_only_where_it_could_be_named(
     tmp_path: Path,
 ) -> None:
@@ -541,11 +687,15 @@ def test_counts_that_cannot_be_never_reach_a_row(monkeypatch: pytest.MonkeyPatch
         {"device_flops": -1},
         {"server_flops": 1.5},
         {"encode_flops": float("nan")},
+        {"uplink_symbols": 1},  # beside bits
+        {"uplink_bits": 0.0, "uplink_symbols": 0.5},
+        {"uplink_bits": 0.0, "uplink_symbols": -1},
     ):
         work = replace(right, **wrong)
-        monkeypatch.setattr(evaluation, "plan_workload", lambda *_, work=work: work)
+        monkeypatch.setattr(evaluation, "plan_workload", lambda *_, work=work, **__: work)
         result = answer(CELL).result
         assert (result.status, result.latency, result.uplink_bits) == ("failed", {}, None), wrong
+        assert result.reason.startswith(("the plan's counts cannot be", "the plan sends 65536.0"))
 
 
 def test_numpys_numbers_are_pythons_in_a_row(tmp_path: Path) -> None:

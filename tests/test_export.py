@@ -27,11 +27,17 @@ from benchmarks.merge import merge
 from benchmarks.outputs import atomic_file
 from benchmarks.rows import Row
 from benchmarks.store import Store
-from benchmarks.store_rows import RUN_COLUMNS
+from benchmarks.store_rows import (
+    ADDED_COLUMNS,
+    REAL_COLUMNS,
+    RESULT_COLUMNS,
+    RUN_COLUMNS,
+    WHOLE_COLUMNS,
+)
 from coinfer.cli import run
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.plan import Plan
-from tests.stores import ROWS, row, run_fields
+from tests.stores import NEWER, ROWS, row, run_fields
 
 # Line breaks of every kind in one field.
 SOME = [
@@ -92,10 +98,10 @@ def test_csv_holds_every_number_exactly(rows: list[Row]) -> None:
         assert {line["key"] for line in lines} == set(by_key)
         for line in lines:
             one = by_key[line["key"]]
-            for name in ("uplink_bits", "rate_bps", "energy_j", "accuracy", "predicted_latency_s"):
+            for name in REAL_COLUMNS & {*RESULT_COLUMNS}:
                 value = getattr(one.result, name)
                 assert line[name] == ("" if value is None else repr(value + 0.0))
-            for name in ("device_flops", "server_flops", "total_flops", "evaluations"):
+            for name in (*WHOLE_COLUMNS & {*RESULT_COLUMNS}, "total_flops"):
                 value = getattr(one.result, name)
                 assert line[name] == ("" if value is None else str(value))
             for name in LATENCIES:
@@ -106,6 +112,7 @@ def test_csv_holds_every_number_exactly(rows: list[Row]) -> None:
                 assert line[f"evidence_{name}"] == value
             assert line["model"] == one.cell.model
             assert line["reason"] == one.result.reason
+            assert line["floor_held"] == one.result.floor_held
 
 
 def test_csv_columns(path: Path) -> None:
@@ -175,6 +182,11 @@ def test_parquet_holds_what_csv_holds_with_types(path: Path, tmp_path: Path) -> 
         types = {field.name: str(field.type) for field in found.schema}
         # A column without a single value has its type all the same.
         assert types["snr_db"] == types["energy_j"] == types["latency_encode_s"] == "double"
+        assert (
+            types["measured_accuracy"] == types["bandwidth_hz"] == types["input_bits"] == "double"
+        )
+        assert types["uplink_symbols"] == "int64"
+        assert types["floor_held"] == "string"
         assert types["server_flops"] == types["total_flops"] == types["seed"] == "int64"
         assert types["plan_keep"] == types["key"] == "string"
 
@@ -386,6 +398,38 @@ def test_a_json_export_merges_into_an_equal_store(rows: list[Row]) -> None:
         with Store.open(Path(folder) / "True.sqlite") as store:
             for one in rows:
                 assert run_fields(store.get(one.key)) == run_fields(one)
+
+
+def test_an_export_of_version_1_merges_and_what_it_lacks_is_empty(tmp_path: Path) -> None:
+    rows = [row(0, **NEWER), row(1, "failed")]
+    data = json.loads(exported(make(tmp_path / "s.sqlite", rows), "json"))
+    assert data["version"] == 2
+    assert {name: data["rows"][0]["result"][name] for name in NEWER} == {
+        **NEWER,
+        "uplink_p95_bits": "inf",
+    }
+    data["version"] = 1
+    for one in data["rows"]:
+        for name in ADDED_COLUMNS[3]:
+            del one["result"][name]
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(data))
+    assert merge(tmp_path / "target", [old]).added == 2
+    with Store.open(tmp_path / "target") as store:
+        assert [one.result for one in store.rows()] == [
+            row(0, uplink_bits=None).result,
+            row(1, "failed").result,
+        ]
+
+
+@pytest.mark.parametrize("version", [0, 3, "2", None])
+def test_an_export_of_another_version_is_refused(version: Any, tmp_path: Path) -> None:
+    data = json.loads(exported(make(tmp_path / "s.sqlite", [row()]), "json"))
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps({**data, "version": version}))
+    with pytest.raises(CoinferError, match=f"version {version!r}; accepted are 1, 2$"):
+        merge(tmp_path / "target", [other])
+    assert not (tmp_path / "target").exists()
 
 
 def test_a_merged_store_is_equal_with_runs_and_retries(path: Path, tmp_path: Path) -> None:

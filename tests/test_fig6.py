@@ -18,6 +18,7 @@ from benchmarks.store import Store
 from coinfer.cli import run
 from coinfer.errors import CoinferError
 from reproduce import fig6
+from reproduce.claims import papers
 from reproduce.cli import list_figures, reproduce, scorecard
 from reproduce.draw import FORMATS, Bars, grouped_bars, house_style
 from reproduce.facts import Facts
@@ -376,6 +377,12 @@ def test_the_whole_scorecard_has_no_undecided_claim_that_rows_could_decide() -> 
     claims = json.loads(done.output)["claims"]
     pending = [one for one in claims if one["verdict"] == "pending"]
     assert all(one["cause"].startswith("needs ") for one in pending)
+    measured = [one["id"] for one in claims if "measured" in one["evidence"].split(", ")]
+    unmeasured = [one["id"] for one in claims if one["verdict"] == "not measured"]
+    from_tables = {c.id for one in papers().values() for c in one.claims if c.measured}
+    assert from_tables <= {*measured, *unmeasured}
+    # AlexNet's table ships, and begins with the unpruned network.
+    assert "Q-acc-alexnet.1" in measured
     assert all(f["outcome"] != "pending" for f in json.loads(done.output)["findings"])
     by_id = {one["id"]: one for one in claims}
     # 9216 of 150528 elements; at 4 bytes against 1 that is 36.9 kB of 150.5 kB.
@@ -395,7 +402,12 @@ def test_one_paper_only() -> None:
 def test_figures_are_listed_and_misspelt_ones_offered() -> None:
     from coinfer.errors import UnknownNameError
 
-    assert "fig6" in CliRunner().invoke(list_figures).output
+    told = CliRunner().invoke(list_figures).output
+    assert all(name in told for name in ("fig6", "table4", "study"))
+    data = json.loads(CliRunner().invoke(list_figures, ["--json"]).output)
+    assert {name: (one["reads"], one["matrix"]) for name, one in data.items()} == {
+        "fig6": ("matrix", "fig6"), "table4": ("table", ""), "study": ("study", ""),
+    }  # fmt: skip
     with pytest.raises(UnknownNameError, match="unknown figure 'fig66'; did you mean 'fig6'"):
         figure("fig66")
 

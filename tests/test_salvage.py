@@ -23,10 +23,16 @@ from benchmarks.merge import merge
 from benchmarks.salvage import salvaged
 from benchmarks.sqlite_pages import INDEX_LEAF, TABLE_LEAF, Pages, bounds, records
 from benchmarks.store import Run, Store
-from benchmarks.store_rows import ROW_COLUMNS, RUN_COLUMNS, Record
+from benchmarks.store_rows import (
+    ADDED_COLUMNS,
+    FILE_COLUMNS,
+    ROW_COLUMNS,
+    RUN_COLUMNS,
+    Record,
+)
 from benchmarks.store_schema import DamagedStoreError, UnreadableStoreError
 from coinfer.cli import run
-from tests.stores import row
+from tests.stores import NEWER, made_older, row
 
 PAGE = 4096
 COUNT = 60
@@ -215,12 +221,15 @@ def test_the_layout_is_that_of_the_tables(path: Path) -> None:
         return [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
 
     # A migration must append what it adds, here too: records are told apart by their length.
-    assert columns("rows") == ["id", *ROW_COLUMNS, "inputs"]
+    assert columns("rows") == ["id", *FILE_COLUMNS]
+    assert {*FILE_COLUMNS} == {*ROW_COLUMNS, "inputs"}
     assert columns("row_runs") == ["row_id", *RUN_COLUMNS]
     assert columns("inputs") == ["id", "name", "value"]
     assert columns("runs") == ["run_id", "started_at", "finished_at", "provenance"]
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
     lengths = [len(columns(name)) for name in tables if columns(name)]
+    # Rows of an older version, and run columns of the first, are as long as they were.
+    lengths += [1 + len(FILE_COLUMNS) - len(ADDED_COLUMNS[3]), len(RUN_COLUMNS)]
     assert len(set(lengths)) == len(lengths), "no two tables have the same number of columns"
     connection.close()
 
@@ -304,6 +313,8 @@ GARBAGE = {
     "no UTF-8": ("reason", b"\xff\xfe"),
     "an unknown input": ("inputs", "1,99"),
     "no inputs at all": ("inputs", "many"),
+    "text for symbols": ("uplink_symbols", "many"),
+    "a number for a word": ("floor_held", 1),
 }
 
 
@@ -548,14 +559,19 @@ def test_a_damaged_store_is_not_replaced_by_its_rows(damages: dict[str, Path]) -
         assert path.read_bytes() == before
 
 
-def test_an_older_store_is_saved_too(path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("migrated", [False, True])
+def test_an_older_store_is_saved_too(version: int, migrated: bool, path: Path) -> None:
     whole = content(path)
-    connection = sqlite3.connect(path)
-    connection.execute("DROP INDEX rows_by_cell")
-    connection.execute("ALTER TABLE row_runs DROP COLUMN retries")
-    connection.execute("PRAGMA user_version = 1")
-    connection.commit()
-    connection.close()
+    made_older(path, version)
+    if migrated:  # what was there before the migration stays as short as it was
+        with Store.open(path) as store:
+            store.put([row(COUNT, **NEWER)], store.begin_run({}))
+        whole = content(path)
+        assert len(whole) == COUNT + 1
+        with Pages(path) as pages:
+            lengths = {len(one.values) for one in records(pages, range(20, 100))}
+        assert lengths == {1 + len(FILE_COLUMNS), 1 + len(FILE_COLUMNS) - len(ADDED_COLUMNS[3])}
     overwrite(path, root(path, "rows"), b"\0")
     rows, lost, _ = saved(path)
     assert rows == whole

@@ -13,17 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.catalog import Catalog
+from coinfer.accuracy.recipe import PAPER
 from coinfer.errors import UnknownNameError
-from coinfer.plan import Source
-from reproduce.claims import NetworkMeasure, papers
+from coinfer.plan import Plan, Source
+from reproduce.claims import Claim, NetworkMeasure, papers
+from reproduce.collect import tables_needed
 from reproduce.facts import Facts
 from reproduce.findings import answer, answer_all
 from reproduce.freshness import Checked, check, one_per_cell
+from reproduce.measured import Measured
 from reproduce.networks import Network, amplifying_share, size_reduction
 from reproduce.present import as_data, as_markdown, as_text
-from reproduce.scorecard import Judged, judge, judge_all, number_text
+from reproduce.scorecard import Judged, judge, judge_all, number_text, used_name
 from tests.graphs import chain
 from tests.latencies import DEVICES, LINKS, METHODS, claim, current, grid, timed
+from tests.measurements import CORNERS, corner, flags, table, with_test_set
 
 FINDINGS = {f.id: f for one in papers().values() for f in one.findings}
 QHO = papers()["Q"]
@@ -310,6 +314,188 @@ def test_a_number_names_the_rows_it_comes_from() -> None:
     (used,) = judge(claim("ratio", theirs=2.0), Facts.of(rows)).used
     assert used.rows == (rows[0].key, rows[1].key)
     assert used.evidence == "analytic, measured"
+
+
+# Accuracies from measurement tables.
+
+
+def accuracies(**right: Any) -> Facts:
+    """Facts with one table, of corners by name: right answers, of 1,000 images or as flags."""
+    named = {name.replace("_", "-"): told for name, told in right.items()}
+    return Facts.of([], tables=[Measured(table(_flagged(named)))])
+
+
+def _flagged(right: dict[str, Any]) -> dict[Plan, list[bool]]:
+    by_name = {name.replace(".", ""): name for name in CORNERS}
+    return {
+        corner(by_name[name]): flags(told, 1000) if isinstance(told, int) else told
+        for name, told in right.items()
+    }
+
+
+def claimed(claim_id: str) -> Claim:
+    return next(c for c in QHO.claims if c.id == claim_id)
+
+
+@pytest.mark.parametrize(
+    ("right", "expected"),
+    [(874, "reproduced"), (865, "reproduced"), (884, "reproduced"), (864, "deviates"),
+     (885, "deviates")],
+)  # fmt: skip
+def test_an_accuracy_is_reproduced_within_a_point(right: int, expected: str) -> None:
+    one = judge(claimed("Q-acc-alexnet.1"), accuracies(unpruned=right))
+    assert (one.verdict, one.evidence) == (expected, "measured")
+    assert one.ours == pytest.approx(right / 10)
+    assert one.deviation == pytest.approx(right / 10 - 87.42)
+    share = right / 1000
+    assert one.std_error == pytest.approx(100 * math.sqrt(share * (1 - share) / 1000))
+    assert one.ours_text == f"{right / 10:.2f} ± {one.std_error:.2f} % accuracy"
+    assert "1000 validation images" in one.conditions
+    assert one.used[0].rows == (corner("unpruned").hash,)
+
+
+def test_a_loss_is_compared_image_by_image() -> None:
+    # Of 1,000 images 820 are right unpruned; pruned, 50 of these are wrong and 30 others right.
+    baseline = [True] * 820 + [False] * 180
+    pruned = [False] * 50 + [True] * 770 + [True] * 30 + [False] * 150
+    one = judge(claimed("Q-i1.1"), accuracies(unpruned=baseline, pruned_74=pruned))
+    assert (one.verdict, one.ours) == ("reproduced", pytest.approx(2.0))
+    # The mean square of the 80 differences of +-1, less the square of the mean.
+    assert one.std_error == pytest.approx(100 * math.sqrt((80 / 1000 - 0.02**2) / 1000))
+    assert one.used[0].rows == (corner("unpruned").hash, corner("pruned-74").hash)
+    for word in ("50 of 192 channels", "after the same recipe", "same 1000 validation images"):
+        assert word in one.conditions
+    # The same accuracies with less disagreement are surer.
+    surer = judge(claimed("Q-i1.1"), accuracies(unpruned=820, pruned_74=800))
+    assert (surer.ours, surer.ours_text) == (pytest.approx(2.0), "2.00 ± 0.44 points")
+
+
+@pytest.mark.parametrize(
+    ("claim_id", "name", "lost", "expected"),
+    [
+        ("Q-i1.1", "pruned-74", 30, "reproduced"), ("Q-i1.1", "pruned-74", 31, "deviates"),
+        ("Q-i1.1", "pruned-74", 9, "deviates"), ("Q-i1.2", "pruned-89", 45, "reproduced"),
+        # No more than two points is a bound: none of the tolerance of a point.
+        ("Q-i2.1", "encoded-65", 20, "reproduced"), ("Q-i2.1", "encoded-65", 21, "deviates"),
+        ("Q-i2.1", "encoded-65", -5, "reproduced"), ("Q-i2.2", "encoded-02", 75, "reproduced"),
+        ("Q-i2.2", "encoded-02", 81, "deviates"),
+    ],
+)  # fmt: skip
+def test_losses_follow_the_tolerances_of_their_kind(
+    claim_id: str, name: str, lost: int, expected: str
+) -> None:
+    right = {"unpruned": 820, name.replace("-", "_"): 820 - lost}
+    assert judge(claimed(claim_id), accuracies(**right)).verdict == expected
+
+
+def test_an_interval_across_the_edge_of_a_verdict_is_told() -> None:
+    told = "across the edge of what counts as reproduced"
+    for lost, across in ((29, True), (31, True), (20, False), (200, False)):
+        one = judge(claimed("Q-i1.1"), accuracies(unpruned=820, pruned_74=820 - lost))
+        assert (told in one.conditions) == across, lost
+    one = judge(claimed("Q-i1.1"), accuracies(unpruned=820, pruned_74=800))
+    assert one.conditions.endswith("95 % interval 1.13 to 2.87 points")
+
+
+MEASURED_CLAIMS = [c for c in QHO.claims if c.measured]
+
+
+def test_what_no_table_has_is_not_measured_and_says_how_to_measure_it() -> None:
+    for one in judge_all(MEASURED_CLAIMS, Facts.of([])):
+        assert one.claim.measured is not None
+        assert (one.verdict, one.ours, one.std_error, one.used) == ("not measured", None, None, ())
+        model = one.claim.measured.model
+        assert f"coinfer sweep {model} --data FOLDER" in one.cause
+        assert "coinfer scorecard --table FILE.csv" in one.cause
+    unpruned = judge(claimed("Q-acc-regnet.1"), Facts.of([])).cause
+    assert "--samples 1 " in unpruned  # the first plan of a design
+
+
+def test_a_table_without_the_row_or_without_the_baseline_decides_nothing() -> None:
+    facts = accuracies(unpruned=820)
+    one = judge(claimed("Q-i1.1"), facts)
+    assert one.verdict == "not measured"
+    assert "table 'small' has no row of alexnet-cifar with 74 % of features.3 pruned" in one.cause
+    assert "coinfer sweep alexnet-cifar --data FOLDER --recipe quick" in one.cause
+    assert judge(claimed("Q-acc-alexnet.1"), facts).verdict == "deviates"
+    alone = judge(claimed("Q-i1.1"), accuracies(pruned_74=800))
+    assert alone.verdict == "not measured"
+    assert "has no row of the unpruned alexnet-cifar" in alone.cause
+
+
+def test_a_training_that_failed_is_not_measured_and_says_why() -> None:
+    made = table(_flagged({"unpruned": 820}))
+    made = replace(made, failed={corner("encoded-0.2").hash: "the loss is nan"})
+    one = judge(claimed("Q-i2.2"), Facts.of([], tables=[Measured(made)]))
+    assert one.verdict == "not measured"
+    assert "could not be trained with recipe" in one.cause
+    assert one.cause.endswith("the loss is nan")
+
+
+@pytest.mark.parametrize(
+    "origin", [{"model": "alexnet"}, {"family": "noise"}, {"data": "digits"}], ids=str
+)
+def test_tables_of_other_networks_families_and_data_are_not_taken(origin: dict[str, str]) -> None:
+    made = Measured(table(_flagged({"unpruned": 874}), **origin))
+    one = judge(claimed("Q-acc-alexnet.1"), Facts.of([], tables=[made]))
+    assert one.verdict == "not measured"
+
+
+def test_accuracies_on_other_images_cannot_be_paired() -> None:
+    facts = accuracies(unpruned=820, pruned_74=flags(400, 500))
+    one = judge(claimed("Q-i1.1"), facts)
+    assert one.verdict == "not measured"
+    assert "cannot be compared in pairs" in one.cause
+
+
+def test_a_table_that_is_given_comes_before_the_shipped_one() -> None:
+    given = table(_flagged({"unpruned": 874}))
+    found = tables_needed(MEASURED_CLAIMS, [given])
+    assert found[0].table is given
+    one = judge(claimed("Q-acc-alexnet.1"), Facts.of([], tables=found))
+    assert one.verdict == "reproduced"
+    assert tables_needed([c for c in QHO.claims if not c.measured], [given]) == []
+
+
+def test_the_recipe_is_named_and_the_test_set_changes_nothing() -> None:
+    right = _flagged({"unpruned": 874, "pruned-74": 850})
+    claims = [claimed(i) for i in ("Q-acc-alexnet.1", "Q-i1.1", "Q-i2.1")]
+
+    def told(made: Any) -> list[Judged]:
+        return judge_all(claims, Facts.of([], tables=[Measured(made)]))
+
+    plain = told(table(right))
+    for correct, n in ((math.nan, 100), (0, 100), (None, None)):
+        assert told(with_test_set(table(right), correct, n)) == plain
+    other = told(table(right, recipe=PAPER))
+    assert [one.verdict for one in other] == [one.verdict for one in plain]
+    assert f"recipe {PAPER.label}" in other[0].conditions
+    assert f"recipe {PAPER.label}" not in plain[0].conditions
+
+
+def test_standard_error_and_conditions_are_told_in_every_form() -> None:
+    facts = accuracies(unpruned=820, pruned_74=800)
+    judged = judge_all(MEASURED_CLAIMS[:3], facts)
+    text, page = as_text(judged, [], width=110), as_markdown(judged, [], "t")
+    data = {one["id"]: one for one in as_data(judged, [])["claims"]}
+    loss = judge(claimed("Q-i1.1"), facts)
+    assert data["Q-i1.1"]["std_error"] == loss.std_error
+    assert data["Q-i1.1"]["conditions"] == loss.conditions
+    for form in (text, page):
+        assert "2.00 ± 0.44 points" in form
+        assert loss.conditions in " ".join(form.split())
+    assert "Not measured:\n  Q-acc-regnet.1: no measurement table" in text
+    assert text.endswith("1 reproduced, 1 deviates, 1 not measured.\n")
+    assert "| not measured |" in page
+    assert used_name(loss, loss.used[0]).startswith("alexnet-cifar: alexnet-cifar on cifar10")
+
+
+def test_an_unknown_measure_is_refused() -> None:
+    one = claimed("Q-i1.1")
+    assert one.measured is not None
+    asked = replace(one.measured, measure="lost")
+    with pytest.raises(UnknownNameError, match="loss"):
+        judge(replace(one, measured=asked), accuracies(unpruned=820))
 
 
 # Rows that other code computed.

@@ -43,7 +43,7 @@ from benchmarks.store_rows import (
 )
 from benchmarks.store_schema import DamagedStoreError
 from coinfer.errors import CoinferError, UnknownNameError
-from tests.stores import ROWS, row, run_fields
+from tests.stores import NEWER, ROWS, made_older, row, run_fields
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -101,6 +101,7 @@ def test_one_is_one() -> None:
 @settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 @example(rows=[row(latency={"total_s": math.inf, "device_s": -0.0})])
 @example(rows=[row(reason="a\x00b\n\u2028c", inputs={})])
+@example(rows=[row(**NEWER)])
 def test_round_trip(rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "odd name?#%20 ü.sqlite"
@@ -152,6 +153,11 @@ def test_a_changed_row_leaves_its_neighbours_alone(path: Path) -> None:
         {"device_flops": 1.5},
         {"device_flops": 2**63},
         {"status": "done"},
+        {"uplink_symbols": 1.5},
+        {"input_bits": math.nan},
+        {"test_accuracy": math.nan},
+        {"floor_held": "maybe"},
+        {"floor_held": None},
         {"ledger": (("search", 1, math.nan),)},
         {"cell": replace(row(1).cell, model="\udcff")},
         {"cell": replace(row(1).cell, snr_db=math.nan)},
@@ -501,16 +507,6 @@ def test_a_destroyed_page_is_told_in_one_line(page: int, junk: bytes, sound: Pat
 # Migration.
 
 
-def made_older(path: Path) -> None:
-    """Turn a store into what version 1 wrote."""
-    connection = sqlite3.connect(path)
-    connection.execute("DROP INDEX rows_by_cell")
-    connection.execute("ALTER TABLE row_runs DROP COLUMN retries")
-    connection.execute("PRAGMA user_version = 1")
-    connection.commit()
-    connection.close()
-
-
 def layout(path: Path) -> dict[str, Any]:
     connection = sqlite3.connect(path)
     tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master")]
@@ -520,11 +516,12 @@ def layout(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_version_1_is_migrated(path: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_an_older_version_is_migrated(version: int, path: Path) -> None:
     rows = [row(n, "failed" if n == 2 else "ok") for n in range(5)]
     filled(path, rows)
     new = layout(path)
-    made_older(path)
+    made_older(path, version)
     old = layout(path)
     assert old != new
     before = path.read_bytes()
@@ -535,17 +532,33 @@ def test_version_1_is_migrated(path: Path, tmp_path: Path) -> None:
         assert [record.run[-1] for record in store.records() if record.run] == [0] * 5
         store.put([row(2)], store.begin_run({}))
         assert next(store.records(seed=2)).run[-1] == 1  # type: ignore[index]
+        assert store.damage() == []
     assert layout(path) == new
 
 
-def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
+def test_what_an_older_version_did_not_say_is_empty_and_newer_rows_say_it(path: Path) -> None:
+    filled(path, [row(0, **NEWER)])
+    made_older(path, 2)
+    with Store.open(path) as store:
+        (old,) = store.rows()
+        assert old.result == replace(row(0).result, uplink_bits=None)
+        store.put([row(1, **NEWER)], store.begin_run({}))
+    old, new = stored(path)
+    assert old.result == replace(row(0).result, uplink_bits=None)
+    assert new == row(1, **NEWER)
+    assert {name: getattr(new.result, name) for name in NEWER} == NEWER
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_migration_that_fails_changes_nothing(version: int, path: Path) -> None:
     filled(path, [row()])
-    made_older(path)
+    made_older(path, version)
+    # What the last step of the migration would add is there already.
     connection = sqlite3.connect(path)
-    connection.execute("CREATE INDEX rows_by_cell ON rows (model)")
+    connection.execute("ALTER TABLE rows ADD COLUMN floor_held DEFAULT ''")
     connection.close()
     before = layout(path)
-    with pytest.raises(CoinferError, match="rows_by_cell"):
+    with pytest.raises(CoinferError, match="floor_held"):
         Store.open(path)
     assert layout(path) == before
 

@@ -109,7 +109,7 @@ def read(path: Path) -> Checkpoint:
 
 def known(sha256: str) -> dict[str, Any]:
     """Return what the index says of weights of that content; empty where it does not know them."""
-    found = next((e["about"] for e in entries() if e.get("sha256") == sha256), {})
+    found: Mapping[str, Any] = next((e["about"] for e in entries() if e["sha256"] == sha256), {})
     return dict(found)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from coinfer.accuracy.scores import (
     scores,
 )
 from coinfer.accuracy.variables import Variable
+from coinfer.cachefolder import cache_folder, write_atomically
 from coinfer.checks import real_number, whole_number
 from coinfer.errors import CoinferError
 from coinfer.serial import canonical_json, content_hash, from_data, to_data
@@ -249,6 +251,10 @@ class Surrogate:
             outside,
         )
 
+    def accuracies(self, features: Floats) -> Floats:
+        """Predict the accuracies of plans, (B,), for a search: no interval, no check."""
+        return np.clip(self._predict(features), 0.0, 1.0)
+
     def why_outside(self, features: ArrayLike) -> str:
         """Say which features of one plan, (p,), lie outside of what was measured; '' for none."""
         low, high = self.ranges
@@ -349,6 +355,26 @@ def fit_surrogate(labels: Labels, comparison: Comparison | None = None) -> Surro
     best = min(range(len(quality)), key=lambda place: quality[place].mse)
     half_width = conformal_quantile(errors[best], comparison.level)
     return Surrogate(labels, comparison, quality[best].regressor, tuple(quality), half_width)
+
+
+def kept_surrogate(labels: Labels, comparison: Comparison | None = None) -> Surrogate:
+    """As `fit_surrogate`; what was fitted before to the same labels is taken from the cache folder.
+
+    Raises:
+        CoinferError: as `fit_surrogate`.
+    """
+    comparison = comparison or Comparison()
+    code = closure_hash([__name__], without=_ELSEWHERE)
+    key = content_hash([labels.data(), to_data(comparison), _versions(), code])
+    place = cache_folder("surrogates") / f"{key}.json"
+    # Missing, damaged or unreadable: whatever it is, fitting makes it anew.
+    with suppress(OSError, UnicodeError, CoinferError):
+        return Surrogate.from_json(place.read_text(encoding="utf-8"))
+    made = fit_surrogate(labels, comparison)
+    with suppress(OSError):  # without a cache it is only slower
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(place, made.to_json().encode())
+    return made
 
 
 def held_out(name: str, labels: Labels, held: NDArray[np.int64], seed: int) -> Floats:

@@ -162,13 +162,13 @@ class SplitNetwork(nn.Module):
     def _code(self, images: Tensor, level: float) -> Tensor:
         feature = self.device_part(images)
         if getattr(self.encoder, "noise_aware", False):
-            return cast(Tensor, self.encoder(feature, level))
-        return cast(Tensor, self.encoder(feature))
+            return _in_float32(self.encoder, feature, level)
+        return _in_float32(self.encoder, feature)
 
     def _received(self, code: Tensor, level: float) -> Tensor:
         # A copy of what is not transmitted, for the server part may change its input in place.
         arrived = self._transmitted(code, level) if self.transmitting else code.clone()
-        return cast(Tensor, self.server_part(self.decoder(arrived)))
+        return cast(Tensor, self.server_part(_in_float32(self.decoder, arrived)))
 
     def _transmitted(self, code: Tensor, level: float) -> Tensor:
         if isinstance(self.channel, ChannelLayer):
@@ -176,6 +176,17 @@ class SplitNetwork(nn.Module):
             return cast(Tensor, self.channel(code, level, quantiser))
         coded = self.quantiser(code)
         return cast(Tensor, coded if self.channel is None else self.channel(coded))
+
+
+def _in_float32(codec: nn.Module, tensor: Tensor, *levels: float) -> Tensor:
+    """Run half of a codec in float32, also where the network around it trains in bfloat16.
+
+    On CPUs torch's weight gradients of bfloat16 convolutions with windows of 3 or 5 on maps of
+    1x1, which codecs with strides make of small ones, hold what was in memory before (seen with
+    torch 2.15).
+    """
+    with torch.autocast(tensor.device.type, enabled=False):
+        return cast(Tensor, codec(tensor.float(), *levels))
 
 
 def split_network(

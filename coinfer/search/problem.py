@@ -1,0 +1,202 @@
+"""What a search asks about a point of a box: may it be taken, and what does it cost?
+
+The framework of Mu et al. 2024 has four parts, each replaceable: a parameters generator (here
+`coinfer.accuracy.box.Box`, from points of the unit cube to plans), an accuracy predictor
+(`coinfer.accuracy.surrogate`), a delay calculator (here, by the harness's own cost model) and an
+optimiser (`coinfer.search.qho`, `coinfer.search.rivals`). A `Problem` joins the first three. The
+paper promises that the delay calculator can become an energy calculator: `objective` does that.
+
+Points of many runs, each in a scenario of its own, are judged in one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coinfer.accuracy.box import Box, Decisions
+from coinfer.conventions import Convention
+from coinfer.cost import (
+    Latency,
+    Workload,
+    batch_workload,
+    latency,
+    missing_watts,
+)
+from coinfer.errors import CoinferError
+from coinfer.parts import installed_parts
+from coinfer.plan import Scenario, Source
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Runs = NDArray[np.int64]
+Objective = Literal["latency", "energy"]
+Predict = Callable[[Floats], Floats]
+"""From features (B, p) to predicted accuracies (B,)."""
+
+OBJECTIVES: tuple[Objective, ...] = ("latency", "energy")
+
+
+def box_workload(
+    box: Box, decisions: Decisions, convention: Convention, source: Source
+) -> Workload:
+    """Return what B plans of a box make each side do, arrays of shape (B,).
+
+    Equal, number for number, to `coinfer.cost.plan_workload` of each plan alone.
+
+    Raises:
+        CoinferError: when the size of what the box's coder sends depends on the data.
+    """
+    coder = installed_parts().coder(box.coder)
+    at = box.crossing(decisions.kept, decisions.cut)
+    elements = box.codec.elements(decisions.codec, at)
+    encode: Any = 0
+    decode: Any = 0
+    if convention.codec_counted:
+        encode, decode = box.codec.work(decisions.codec, at, convention.flops_rules)
+    return batch_workload(
+        box.space,
+        decisions.kept,
+        box.positions[decisions.cut],
+        convention.flops_rules,
+        uplink_bits=coder.bits(elements, source),
+        encode_flops=encode,
+        decode_flops=decode,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Environments:
+    """R scenarios under one convention, as arrays of shape (R,).
+
+    Attributes:
+        convention: their accounting rules.
+        device_flops_per_s, server_flops_per_s: speeds.
+        rate_bps, round_trip_s: of the uplinks.
+        compute_watts, transmit_watts: of the devices and radios; NaN where not given.
+    """
+
+    convention: Convention
+    device_flops_per_s: Floats
+    server_flops_per_s: Floats
+    rate_bps: Floats
+    round_trip_s: Floats
+    compute_watts: Floats
+    transmit_watts: Floats
+
+    @classmethod
+    def of(cls, scenarios: Sequence[Scenario]) -> Environments:
+        """Return scenarios as arrays.
+
+        Raises:
+            CoinferError: when there is none, or they have several conventions.
+        """
+        names = sorted({scenario.convention.name for scenario in scenarios})
+        if len(names) != 1:
+            raise CoinferError(f"scenarios have conventions {names}; accepted is one for all")
+
+        def column(of: Callable[[Scenario], float | None]) -> Floats:
+            values = (of(scenario) for scenario in scenarios)
+            return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+        return cls(
+            scenarios[0].convention,
+            column(lambda s: s.device.speed()),
+            column(lambda s: s.server.speed()),
+            column(lambda s: s.rate_bps),
+            column(lambda s: s.link.round_trip_s),
+            column(lambda s: s.device.compute_watts),
+            column(lambda s: s.link.transmit_watts),
+        )
+
+    def cost(self, work: Workload, runs: Runs, objective: Objective) -> Floats:
+        """Return seconds (or joules of the device) of B workloads, each in the scenario of its run.
+
+        Args:
+            work: arrays of shape (B,).
+            runs: positions of their scenarios, (B,).
+            objective: `latency` or `energy`.
+        """
+        time = latency(
+            work,
+            self.device_flops_per_s[runs],
+            self.server_flops_per_s[runs],
+            self.rate_bps[runs],
+            self.round_trip_s[runs],
+        )
+        return np.asarray(time.total_s if objective == "latency" else self._energy_j(time, runs))
+
+    def _energy_j(self, time: Latency, runs: Runs) -> Floats:
+        """As `coinfer.cost.energy_j`, for every run's own watts."""
+        computing = np.asarray(time.device_s + time.encode_s) * self.compute_watts[runs]
+        transmit = self.transmit_watts[runs]
+        sending = np.where(transmit == 0, 0.0, time.uplink_s * transmit)
+        return np.asarray(computing + sending)
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """Least cost over a box, subject to a predicted accuracy: one search per run.
+
+    Attributes:
+        box: the parameters generator.
+        predict: the accuracy predictor.
+        floor: predictions must lie above it (strictly: Algorithm 1, line 14).
+        environments: a scenario per run.
+        source: what the sensor delivers.
+        cuts: which of the box's cuts may be used, (len(box.cuts),); others are never acceptable.
+        objective: what is least.
+    """
+
+    box: Box
+    predict: Predict
+    floor: float
+    environments: Environments
+    source: Source
+    cuts: Flags
+    objective: Objective = "latency"
+
+    def judge(self, runs: Runs, points: Floats) -> tuple[Flags, Floats]:
+        """Return whether points (B, D) of runs (B,) may be taken, and what they cost, (B,)."""
+        decisions = self.box.decide(points)
+        accurate = self.predict(self.box.features(decisions)) > self.floor
+        acceptable = accurate & self.cuts[decisions.cut]
+        return acceptable, self._cost(runs, decisions, self.objective)
+
+    def accuracy(self, points: Floats) -> Floats:
+        """Return the predicted accuracies of points (B, D), (B,)."""
+        return self.predict(self.box.features(self.box.decide(points)))
+
+    def cost(self, runs: Runs, points: Floats, objective: Objective) -> Floats:
+        """Return what points (B, D) of runs (B,) cost, in seconds or joules, (B,)."""
+        return self._cost(runs, self.box.decide(points), objective)
+
+    def _cost(self, runs: Runs, decisions: Decisions, objective: Objective) -> Floats:
+        work = box_workload(self.box, decisions, self.environments.convention, self.source)
+        return self.environments.cost(work, runs, objective)
+
+    def safe(self, runs: int) -> Floats | None:
+        """Return a point per run that removes and narrows nothing, (R, D).
+
+        It stands for the unpruned network: at the last allowed cut, where that is cut N nothing is
+        even sent. None when its own prediction is not above the floor.
+        """
+        unpruned = np.zeros((1, self.box.dimension))
+        effects = np.array([variable.effect for variable in self.box.variables])
+        unpruned[0, effects > 0] = 1.0
+        (allowed,) = np.nonzero(self.cuts)
+        if not len(allowed):
+            return None
+        unpruned[0, self.box.names.index("cut")] = (allowed[-1] + 0.5) / len(self.box.cuts)
+        if not self.accuracy(unpruned)[0] > self.floor:
+            return None
+        return np.repeat(unpruned, runs, axis=0)
+
+
+def refusal(scenario: Scenario, objective: Objective) -> str:
+    """Return why an objective cannot be computed in a scenario, or ''."""
+    return missing_watts(scenario.device, scenario.link) if objective == "energy" else ""

@@ -1,0 +1,134 @@
+"""Methods that search a box of plans with QHO, guided by a predictor: their common adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from coinfer.accuracy.box import search_box
+from coinfer.checks import real_number
+from coinfer.method import Context, Library, Method
+from coinfer.plan import Scenario, Selection, Skip, Task
+from coinfer.search.problem import Environments, Objective, Problem, refusal
+from coinfer.search.qho import QhoOutcome, search
+from coinfer.search.settings import Settings
+from methods.predictor import (
+    Candidate,
+    allowed,
+    at_the_ends,
+    best_of,
+    not_measured,
+    predictor_library,
+    surrogate_of,
+)
+
+# Draws of a particle that one question may hold; changes the speed only.
+_AHEAD = 4
+_SEEDS = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Searching(Method):
+    """QHO over the plans of a family. Subclasses name the family and have the options.
+
+    Attributes:
+        family: which plans (`coinfer.accuracy.families`).
+    """
+
+    family: ClassVar[str]
+
+    @property
+    def settings(self) -> Settings:
+        """How QHO's Algorithm 1 is read."""
+        return Settings()
+
+    @property
+    def minimised(self) -> Objective:
+        """What is minimised."""
+        return "latency"
+
+    @property
+    def guard_band(self) -> float:
+        """Accuracy (0..1) that predictions must have beyond the floor."""
+        return 0.0
+
+    def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
+        """Refuse networks without measured plans, and energy where no watts are given."""
+        if scenario is not None:
+            missing = refusal(scenario, self.minimised)
+            return Skip(missing) if missing else None
+        return not_measured(task, self.family)
+
+    def build(self, task: Task, context: Context) -> Library:
+        """Fit a predictor to the family's measured plans."""
+        return predictor_library(task, self.family, context)
+
+    def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
+        """Search for one scenario."""
+        return self.select_many(library, [scenario], [context])[0]
+
+    def select_many(
+        self, library: Library, scenarios: Sequence[Scenario], contexts: Sequence[Context]
+    ) -> list[Selection]:
+        """Search for many scenarios at once; each answer is that of `select` alone, bit for bit."""
+        if not scenarios:
+            return []
+        problem = self.problem(library, scenarios, contexts[0])
+        budget = contexts[0].max_evaluations
+        outcomes = search(
+            problem.judge,
+            problem.box.dimension,
+            [int(context.rng.integers(_SEEDS)) for context in contexts],
+            self.settings,
+            safe=problem.safe(len(scenarios)),
+            max_evaluations=budget,
+            ahead=_AHEAD,
+        )
+        found: list[Selection] = []
+        for outcome, scenario, context in zip(outcomes, scenarios, contexts, strict=True):
+            context.ledger.spend("search", evaluations=outcome.evaluations)
+            ends = at_the_ends(problem.box, scenario, context, self.minimised)
+            found.append(best_of(_candidate(problem, len(found), outcome), ends))
+        return found
+
+    def problem(self, library: Library, scenarios: Sequence[Scenario], context: Context) -> Problem:
+        """Return what is searched: parameters generator, predictor, delay calculator, floor."""
+        box = search_box(context.task, self.family)
+        return Problem(
+            box,
+            surrogate_of(library).accuracies,
+            library.data["floor"] + self.guard_band,
+            Environments.of(scenarios),
+            context.task.source,
+            np.array(allowed(box, context)),
+            self.minimised,
+        )
+
+
+def checked_guard_band(method: str, value: Any) -> float:
+    """Return a guard band, if it is one.
+
+    Raises:
+        CoinferError: when it is no share.
+    """
+    return real_number(f"{method}: guard_band", value, "0 to below 1", lambda x: 0.0 <= x < 1.0)
+
+
+def _candidate(problem: Problem, run: int, outcome: QhoOutcome) -> Candidate:
+    """Return what a run of QHO found as a method's answer."""
+    if outcome.point is None or not outcome.acceptable:
+        nothing = Selection(None, status="infeasible", evaluations=outcome.evaluations)
+        return Candidate(nothing, np.inf)
+    point = outcome.point[None]
+    (plan,) = problem.box.plans(problem.box.decide(point))
+    selection = Selection(
+        plan,
+        status="budget" if outcome.stop == "budget" else "feasible",
+        predicted_accuracy=float(problem.accuracy(point)[0]),
+        predicted_latency_s=float(problem.cost(np.array([run]), point, "latency")[0]),
+        evaluations=outcome.evaluations,
+    )
+    return Candidate(selection, outcome.cost)
