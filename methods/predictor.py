@@ -37,8 +37,8 @@ def not_measured(task: Task, family: str) -> Skip | None:
 def predictor_library(task: Task, family: str, context: Context) -> Library:
     """Fit a predictor to a family's measured plans; the library of methods that search.
 
-    Its data: the `family`, what was learnt from (`table`, `recipe`, `plans`), the `floor`, and
-    the `surrogate` as `coinfer.accuracy.surrogate.Surrogate.to_json` writes it.
+    Its data: the `family`, what was learnt from (`table`, `recipe`, `plans`), `baseline`, `floor`
+    and the `surrogate`, as `coinfer.accuracy.surrogate.Surrogate.to_json` writes it.
     """
     measured, floor = task.plans_of(family), task.accuracy_floor
     assert measured is not None
@@ -55,6 +55,7 @@ def predictor_library(task: Task, family: str, context: Context) -> Library:
             "table": measured.table,
             "recipe": measured.recipe,
             "plans": len(measured.plans),
+            "baseline": task.baseline_accuracy,
             "floor": floor,
             "surrogate": json.loads(surrogate.to_json()),
         }
@@ -75,10 +76,13 @@ class Candidate:
 
 
 def best_of(found: Candidate, other: Candidate | None) -> Selection:
-    """Return the cheaper answer, with the evaluations of both; equal costs keep the first."""
+    """Return the cheaper answer, with the evaluations of both; equal costs go to the earliest cut.
+
+    An answer of any cost, infinite too, is better than none.
+    """
     if other is None:
         return found.selection
-    best = found if found.cost <= other.cost else other
+    best = min(found, other, key=_order)
     status = found.selection.status if found.selection.plan is not None else best.selection.status
     evaluations = found.selection.evaluations + other.selection.evaluations
     return replace(best.selection, status=status, evaluations=evaluations)
@@ -90,11 +94,13 @@ def at_the_ends(
     """Return the unpruned network at a cut that the box does not have: the cheaper, or None.
 
     The harmonised convention gives every method the cuts 0 and N (All_Server, All_Local); the
-    unpruned network is as accurate as the baseline, so no predictor has to be asked.
+    unpruned network is as accurate as the baseline, so no predictor has to be asked. A budget
+    smaller than their number looks at the first.
     """
     kinds = {cut.kind for cut in box.cuts}
     ends = [cut for cut in context.cuts if cut.kind != "interior" and cut.kind not in kinds]
     known = [(cut, coder) for cut in ends if (coder := _format(cut, scenario, context))]
+    known = known[: context.max_evaluations]
     if not known:
         return None
     cuts, coders = [cut for cut, _ in known], [coder for _, coder in known]
@@ -116,6 +122,12 @@ def allowed(box: Box, context: Context) -> list[bool]:
     """Return which of a box's cuts a method may use."""
     names = {cut.after for cut in context.cuts}
     return [cut.after in names for cut in box.cuts]
+
+
+def _order(candidate: Candidate) -> tuple[float, float]:
+    """Return by what candidates are ordered: cost, then the place of the cut (design ruling 8)."""
+    plan = candidate.selection.plan
+    return candidate.cost, np.inf if plan is None else plan.cut.index
 
 
 def _format(cut: Cut, scenario: Scenario, context: Context) -> str:

@@ -1,0 +1,221 @@
+"""QHO and Prune_Partition: what is searched is what the harness prices, alone and in company."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from coinfer.accuracy.box import search_box
+from coinfer.accuracy.surrogate import Labels, fit_surrogate
+from coinfer.conventions import convention
+from coinfer.cost import energy_j, plan_workload, scenario_latency
+from coinfer.errors import CoinferError
+from coinfer.method import Context, Library
+from coinfer.plan import Scenario, Selection, Task
+from coinfer.search.problem import Environments, Problem
+from coinfer.tasks import make_task
+from methods.predictor import allowed, surrogate_of
+from methods.prune_partition import PrunePartition
+from methods.qho import Qho
+from methods.searching import Searching
+from methods.worlds import measured_task, scenario, small_task
+
+METHODS: tuple[Searching, ...] = (Qho(), PrunePartition())
+CONVENTIONS = ("qho2024", "harmonised")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COINFER_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@cache
+def task() -> Task:
+    return measured_task(small_task(groups=True), ["qho", "prune-partition"], plans=40)
+
+
+def at(rate_bps: float, name: str = "qho2024") -> Scenario:
+    return scenario(rate_bps, convention=name)
+
+
+def context(method: Searching, name: str, seed: int = 0, **budget: int) -> Context:
+    kinds = convention(name).kinds_for(method.card.name, method.card.cuts)
+    cuts = tuple(cut for cut in task().graph.cuts if cut.kind in kinds)
+    return Context(task(), convention(name), cuts, seed, **budget)
+
+
+@cache
+def library(method: Searching, name: str) -> Library:
+    return method.build(task(), context(method, name))
+
+
+def answer(method: Searching, where: Scenario, seed: int = 0, **budget: int) -> Selection:
+    name = where.convention.name
+    return method.select(library(method, name), where, context(method, name, seed, **budget))
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.card.name)
+def test_points_are_priced_and_judged_as_the_harness_would(method: Searching, name: str) -> None:
+    """A batch of points in two scenarios equals each plan's own latency, energy and prediction."""
+    scenarios = [at(1e5, name), at(1e8, name)]
+    watts = [
+        replace(
+            one,
+            device=replace(one.device, compute_watts=2.0),
+            link=replace(one.link, transmit_watts=0.5),
+        )
+        for one in scenarios
+    ]
+    problem = method.problem(library(method, name), watts, context(method, name))
+    rng = np.random.default_rng(0)
+    points = np.vstack([rng.random((60, problem.box.dimension)), problem.safe(1)])
+    runs = rng.integers(0, 2, len(points))
+    acceptable, cost = problem.judge(runs, points)
+    energy = problem.cost(runs, points, "energy")
+    surrogate = surrogate_of(library(method, name))
+    decisions = problem.box.decide(points)
+    for row, plan in enumerate(problem.box.plans(decisions)):
+        work = plan_workload(plan, task(), convention(name))
+        time = scenario_latency(work, watts[runs[row]])
+        assert cost[row] == time.total_s
+        assert energy[row] == energy_j(time, watts[runs[row]].device, watts[runs[row]].link)
+        features = problem.box.features(decisions.take(np.array([row])))
+        accuracy = surrogate.predict(features).accuracy[0]
+        if plan.unchanged:
+            accuracy = task().baseline_accuracy
+        assert acceptable[row] == (accuracy > library(method, name).data["floor"])
+    assert acceptable[-1]  # the unpruned network always is
+    assert acceptable.any()
+    assert not acceptable.all()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.card.name)
+def test_many_scenarios_are_answered_as_each_alone(method: Searching) -> None:
+    scenarios = [at(rate) for rate in (1e4, 1e6, 3e7)]
+    together = method.select_many(
+        library(method, "qho2024"),
+        scenarios,
+        [context(method, "qho2024", seed) for seed in range(3)],
+    )
+    assert list(together) == [answer(method, one, seed) for seed, one in enumerate(scenarios)]
+    assert method.batched
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: m.card.name)
+def test_an_answer_is_acceptable_and_not_slower_than_the_unpruned_network(
+    method: Searching, name: str
+) -> None:
+    for rate_bps in (1e4, 1e6, 1e8):
+        where = at(rate_bps, name)
+        found = answer(method, where)
+        assert found.plan is not None
+        priced = scenario_latency(plan_workload(found.plan, task(), convention(name)), where)
+        assert found.predicted_latency_s == pytest.approx(priced.total_s, rel=1e-15)
+        assert found.predicted_accuracy is not None
+        assert found.predicted_accuracy > task().accuracy_floor  # type: ignore[operator]
+        whole = task().graph.flops(convention(name).flops_rules).sum() / where.device.speed()
+        assert priced.total_s <= whole
+
+
+def test_seeds_differ_and_repeat() -> None:
+    found = [answer(Qho(), at(1e6), seed) for seed in (1, 2, 1)]
+    assert found[0] == found[2]
+    assert found[0] != found[1]
+
+
+def test_a_guard_band_asks_for_more_accuracy() -> None:
+    careful = answer(Qho(guard_band=0.01), at(1e6))
+    floor = task().accuracy_floor
+    assert floor is not None
+    assert careful.predicted_accuracy is not None
+    assert careful.predicted_accuracy > floor + 0.01
+
+
+def test_energy_can_be_minimised_where_watts_are_given() -> None:
+    plain = at(1e3)
+    method = Qho(objective="energy")
+    told = method.supports(task(), plain)
+    assert told is not None
+    assert "watts" in told.reason
+    given = replace(
+        plain,
+        device=replace(plain.device, compute_watts=5.0),
+        link=replace(plain.link, transmit_watts=0.0),
+    )
+    assert method.supports(task(), given) is None
+    spent = {}
+    for one in (Qho(), method):
+        plan = answer(one, given).plan
+        assert plan is not None
+        time = scenario_latency(plan_workload(plan, task(), plain.convention), given)
+        spent[one.objective] = float(energy_j(time, given.device, given.link))
+    assert spent["energy"] < spent["latency"]  # sending is free, computing is not
+
+
+def test_a_budget_ends_the_search_with_the_best_so_far() -> None:
+    for budget in (1, 40, 300):
+        found = answer(Qho(), at(1e6, "harmonised"), max_evaluations=budget)
+        assert found.evaluations <= max(budget, 2)
+        assert found.status in ("budget", "feasible", "infeasible")
+    whole = answer(Qho(), at(1e6))
+    part = answer(Qho(), at(1e6), max_evaluations=300)
+    assert part.status == "budget"
+    assert whole.predicted_latency_s <= part.predicted_latency_s  # type: ignore[operator]
+
+
+def test_networks_without_measured_plans_are_refused_with_the_command() -> None:
+    plain = make_task("alexnet-cifar", groups=True)
+    for method in METHODS:
+        told = method.supports(plain)
+        assert told is not None
+        assert f"coinfer sweep alexnet-cifar --family {method.family}" in told.reason
+
+
+def test_readings_and_settings_of_the_algorithm() -> None:
+    assert Qho(reading="literal").settings.accept == "elitist"
+    assert Qho(accept="elitist").settings.loops == "do_while"
+    assert Qho(scales=3, particles=4, shrink=2.0).settings.particles == 4
+    for wrong in (
+        {"reading": "best"},
+        {"objective": "joy"},
+        {"guard_band": 1.0},
+        {"shrink": 1.0},
+        {"particles": 0},
+    ):
+        with pytest.raises(CoinferError, match=next(iter(wrong))):
+            Qho(**wrong)  # type: ignore[arg-type]
+
+
+def test_no_cut_allowed_is_no_plan() -> None:
+    box = search_box(task(), "qho")
+    surrogate = surrogate_of(library(Qho(), "qho2024"))
+    nowhere = np.zeros(len(box.cuts), dtype=np.bool_)
+    problem = Problem(
+        box,
+        surrogate.accuracies,
+        0.9,
+        0.88,
+        Environments.of([at(1e6)]),
+        task().source,
+        nowhere,
+    )
+    assert problem.safe(1) is None
+    assert not problem.judge(np.zeros(5, dtype=np.int64), np.full((5, box.dimension), 0.1))[0].any()
+
+
+def test_the_predictor_is_that_of_the_measured_plans() -> None:
+    measured = task().plans_of("qho")
+    assert measured is not None
+    labels = Labels.of(
+        search_box(task(), "qho"), measured.plans, measured.accuracies, measured.std_errors
+    )
+    assert surrogate_of(library(Qho(), "qho2024")).key == fit_surrogate(labels).key
+    assert library(Qho(), "qho2024").data["plans"] == len(measured.plans)
+    assert allowed(search_box(task(), "qho"), context(Qho(), "qho2024"))[-1]
