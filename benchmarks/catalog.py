@@ -23,10 +23,13 @@ class Catalog:
     Attributes:
         method_files: Python files with adapters (`--method-file`).
         preset_files: TOML files with devices, servers and links (`--presets`).
+        selections: name of shipped selections, which stand for the answers of methods that learn
+            from measured plans; '' asks the methods.
     """
 
     method_files: tuple[str, ...] = ()
     preset_files: tuple[str, ...] = ()
+    selections: str = ""
 
     @property
     def methods(self) -> Methods:

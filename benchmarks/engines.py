@@ -24,6 +24,7 @@ from contextlib import (
     nullcontext,
     redirect_stderr,
     redirect_stdout,
+    suppress,
 )
 from dataclasses import dataclass
 from functools import partial
@@ -43,6 +44,10 @@ EXECUTORS = ("joblib", "dask", "ray")
 _CONNECT_S = 10.0
 
 _STDERR = 2
+
+# loky ends a worker that has grown by so much since its first job, and starts another, with a
+# warning. Its own 300 MB are no leak here: larger networks take more than smaller ones.
+_LEAK_BYTES = 4 * 2**30
 
 # Ray would ask a head that does not answer for more than ten minutes.
 _RAY_PATIENCE = {
@@ -189,7 +194,7 @@ class _Pool:
         driver = os.getpid()
         executor = ProcessPoolExecutor(
             max_workers=1,
-            initializer=begin_worker,
+            initializer=_begin_loky_worker,
             initargs=(driver,),
             env={**THREADS, LAST_WORDS: f"/proc/{driver}/fd/{last_words.fileno()}"},
         )
@@ -202,6 +207,19 @@ class _Pool:
             words = file.read().decode(errors="replace")
         # What loky says ends in where the traceback would be, had it printed it.
         return f"{death}".partition("Detailed tracebacks")[0] + words
+
+
+def _begin_loky_worker(driver: int) -> None:
+    begin_worker(driver)
+    from joblib.externals.loky import process_executor
+
+    process_executor._MAX_MEMORY_LEAK_SIZE = _LEAK_BYTES
+    # torch traces with a progress bar, whose lock is by default a semaphore of the system's: it
+    # would be left behind, with a warning, where a worker is killed.
+    with suppress(ImportError):
+        from tqdm import tqdm
+
+        tqdm.set_lock(threading.RLock())
 
 
 class DaskEngine:

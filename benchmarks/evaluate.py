@@ -12,6 +12,7 @@ import math
 import socket
 import sys
 import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cache, lru_cache
@@ -21,9 +22,11 @@ import numpy as np
 
 from benchmarks.catalog import Catalog
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
+from benchmarks.measured import Measurements, measurements
 from benchmarks.rows import Row
+from benchmarks.selections import Chosen, shipped_selections
 from coinfer import conventions
-from coinfer.accuracy.measurement import Payload
+from coinfer.accuracy.measurement import Measurement, Payload
 from coinfer.checks import is_whole
 from coinfer.conventions import Convention
 from coinfer.cost import (
@@ -84,6 +87,7 @@ class Prepared:
         failure: (reason, traceback) of a build that failed, or None.
         build_ledger: what the build spent, [phase, evaluations, epochs].
         inputs: hashes of everything the group's results depend on beside the scenario.
+        frozen: name of the selections that answer in the method's place; '' asks the method.
     """
 
     group: Group
@@ -94,6 +98,7 @@ class Prepared:
     failure: tuple[str, str] | None
     build_ledger: tuple[tuple[str, int, float], ...]
     inputs: dict[str, str]
+    frozen: str = ""
 
     @property
     def method(self) -> Method:
@@ -104,12 +109,30 @@ class Prepared:
 def group_inputs(group: Group, catalog: Catalog) -> dict[str, str]:
     """Hashes of what a group's results depend on: code, network, convention, libraries."""
     method = catalog.method(group.method)
-    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
+    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method), _learns(method))
     return {
         "task": task.hash,
+        **_measured_input(group.model),
+        **_selections_input(method, catalog),
         "convention": _convention_hash(group.convention),
         **code_inputs(method, catalog.methods.parts),
     }
+
+
+def _frozen(method: Method, catalog: Catalog) -> bool:
+    return bool(catalog.selections) and _learns(method)
+
+
+def _selections_input(method: Method, catalog: Catalog) -> dict[str, str]:
+    if not _frozen(method, catalog):
+        return {}
+    return {"selections": shipped_selections(catalog.selections).hash}
+
+
+def _measured_input(model: str) -> dict[str, str]:
+    """Rows take accuracies and payloads from the tables of a network that has some."""
+    known = measurements(model)
+    return {} if known is None else {"measured": known.hash}
 
 
 def code_inputs(method: Method, parts: Parts) -> dict[str, str]:
@@ -141,7 +164,7 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
         CoinferError: when the model cannot be found or traced.
     """
     method = catalog.method(group.method)
-    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
+    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method), _learns(method))
     convention = conventions.convention(group.convention)
     inputs = group_inputs(group, catalog)
     blank = Prepared(group, catalog, task, None, "", None, (), inputs)
@@ -149,6 +172,8 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
         skip = refusal(group, catalog)
         if skip:
             return replace(blank, skip=skip)
+        if _frozen(method, catalog):
+            return replace(blank, library=Library(), frozen=catalog.selections)
         cuts = allowed_cuts(method, task, convention)
         context = _context(task, convention, cuts, method, group, "build")
         library = _built(method, method.build(task, context))
@@ -160,7 +185,7 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
 def refusal(group: Group, catalog: Catalog, scenario: Scenario | None = None) -> str:
     """Return why a group's method cannot run (in a scenario, if given), or ''. Builds nothing."""
     method = catalog.method(group.method)
-    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method))
+    task = _task(group.model, group.max_accuracy_loss, _needs_groups(method), _learns(method))
     reason = _skip_reason(method, task, scenario)
     convention = conventions.convention(group.convention)
     if reason or allowed_cuts(method, task, convention):
@@ -195,11 +220,62 @@ def evaluate(prepared: Prepared, cell: Cell) -> Row:
     except (Exception, SystemExit) as error:  # a method may even try to end the run
         failure = _failure(error)
         result = Result("failed", reason=failure[0])
+    return _row(prepared, cell, result, perf_counter() - started, failure)
+
+
+def evaluate_many(prepared: Prepared, cells: Sequence[Cell]) -> tuple[Row, ...]:
+    """Answer cells of one group together, for a method that selects for many scenarios at once.
+
+    Seconds are shared out evenly. The rows are those of `evaluate`.
+
+    Raises:
+        Exception: whatever the method raises; answer the cells one by one to see which it was.
+    """
+    started = perf_counter()
+    assert prepared.failure is None
+    asked = [_asked(prepared, cell) for cell in cells]
+    questions = [question for question in asked if isinstance(question, _Question)]
+    assert prepared.library is not None or not questions
+    selections: Iterator[Selection] = iter(())
+    if questions and prepared.frozen:
+        selections = iter(
+            [
+                _chosen(prepared, cell).selection
+                for cell, question in zip(cells, asked, strict=True)
+                if isinstance(question, _Question)
+            ]
+        )
+    elif questions and prepared.library is not None:
+        said = prepared.method.select_many(
+            prepared.library,
+            [question.scenario for question in questions],
+            [question.context for question in questions],
+        )
+        selections = iter(said)
+    results = [
+        _answered(prepared, cell, question, next(selections))
+        if isinstance(question, _Question)
+        else question
+        for cell, question in zip(cells, asked, strict=True)
+    ]
+    seconds = (perf_counter() - started) / max(1, len(cells))
+    return tuple(
+        _row(prepared, cell, result, seconds) for cell, result in zip(cells, results, strict=True)
+    )
+
+
+def _row(
+    prepared: Prepared,
+    cell: Cell,
+    result: Result,
+    seconds: float,
+    failure: tuple[str, str] | None = None,
+) -> Row:
     return Row(
         cell,
         result,
         cell_inputs(cell, prepared.inputs, prepared.catalog),
-        seconds=perf_counter() - started,
+        seconds=seconds,
         host=_host(),
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         traceback=failure[1] if failure else "",
@@ -212,7 +288,44 @@ def allowed_cuts(method: Method, task: Task, convention: Convention) -> tuple[Cu
     return tuple(cut for cut in task.graph.cuts if cut.kind in kinds)
 
 
+@dataclass(frozen=True)
+class _Question:
+    """What a method is asked in one cell."""
+
+    scenario: Scenario
+    cuts: tuple[Cut, ...]
+    context: Context
+
+
 def _result(prepared: Prepared, cell: Cell) -> Result:
+    question = _asked(prepared, cell)
+    if isinstance(question, Result):
+        return question
+    if prepared.frozen:
+        return _answered(prepared, cell, question, _chosen(prepared, cell).selection)
+    assert prepared.library is not None
+    method = prepared.method
+    selection = method.select(prepared.library, question.scenario, question.context)
+    return _answered(prepared, cell, question, selection)
+
+
+def _chosen(prepared: Prepared, cell: Cell) -> Chosen:
+    """Return the frozen answer to a cell.
+
+    Raises:
+        CoinferError: when there is none.
+    """
+    found = shipped_selections(prepared.frozen).answers.get(cell)
+    if found is None:
+        raise CoinferError(
+            f"the selections '{prepared.frozen}' have no answer of {cell.method} to this cell; "
+            "`--reselect` searches anew"
+        )
+    return found
+
+
+def _asked(prepared: Prepared, cell: Cell) -> _Question | Result:
+    """Return what a method is to be asked, or why it is not asked."""
     if prepared.skip:
         return Result("skipped", reason=prepared.skip)
     method, task = prepared.method, prepared.task
@@ -222,9 +335,17 @@ def _result(prepared: Prepared, cell: Cell) -> Result:
         return Result("skipped", reason=reason)
     cuts = allowed_cuts(method, task, scenario.convention)
     context = _context(task, scenario.convention, cuts, method, cell)
-    assert prepared.library is not None
-    selection = _selected(method, method.select(prepared.library, scenario, context))
-    ledger = _add_ledgers(prepared.build_ledger, _ledger(context.ledger))
+    return _Question(scenario, cuts, context)
+
+
+def _answered(prepared: Prepared, cell: Cell, question: _Question, answer: object) -> Result:
+    """Return what a method's answer amounts to."""
+    method, task = prepared.method, prepared.task
+    scenario, cuts = question.scenario, question.cuts
+    selection = _selected(method, answer)
+    ledger = _add_ledgers(prepared.build_ledger, _ledger(question.context.ledger))
+    if prepared.frozen:
+        ledger = _chosen(prepared, cell).ledger
     if selection.plan is None:
         return Result(
             "infeasible",
@@ -234,17 +355,39 @@ def _result(prepared: Prepared, cell: Cell) -> Result:
         )
     _check_plan(selection.plan, method, cuts, task)
     parts = prepared.catalog.methods.parts
-    refused = _not_admitted(selection.plan, task, scenario, parts)
+    plan = parts.sealed(selection.plan)
+    known = measurements(task.model)
+    found = None if known is None else known.find(plan)
+    sent = None if found is None else found.payload
+    refused = _not_admitted(plan, task, scenario, parts, sent)
     if refused:
         return Result("skipped", reason=refused, evaluations=selection.evaluations, ledger=ledger)
-    plan = parts.sealed(selection.plan)
+    priced = _price(plan, task, scenario, parts, sent)
+    if known is not None and found is not None:
+        priced = _with_accuracy(priced, known, found, cell.max_accuracy_loss)
     return replace(
-        _price(plan, task, scenario, parts),
+        priced,
         predicted_accuracy=selection.predicted_accuracy,
         predicted_latency_s=selection.predicted_latency_s,
         evaluations=selection.evaluations,
         ledger=ledger,
         assumptions=_assumptions(plan, task, scenario, cuts, parts),
+    )
+
+
+def _with_accuracy(
+    result: Result, known: Measurements, found: Measurement, max_loss: float
+) -> Result:
+    """Add what was measured of this very plan, beside the baseline of the same recipe."""
+    loss = known.baseline.val_accuracy - found.val_accuracy
+    return replace(
+        result,
+        accuracy=found.val_accuracy,
+        accuracy_loss=loss,
+        measured_accuracy=found.val_accuracy,
+        test_accuracy=found.test_accuracy,
+        floor_held=known.floor_held(found.plan, max_loss),
+        evidence={**result.evidence, "accuracy": "measured", "accuracy_loss": "measured"},
     )
 
 
@@ -487,9 +630,20 @@ def _needs_groups(method: Method) -> bool:
     return method.card.prunes != "none"
 
 
+def _learns(method: Method) -> bool:
+    return method.card.accuracy_signal != "baseline"
+
+
 @cache
-def _task(model: str, max_accuracy_loss: float, groups: bool) -> Task:
-    return make_task(model, max_accuracy_loss, groups=groups)
+def _task(model: str, max_accuracy_loss: float, groups: bool, learns: bool) -> Task:
+    known = measurements(model)
+    return make_task(
+        model,
+        max_accuracy_loss,
+        groups=groups,
+        measured=known.families if known is not None and learns else (),
+        baseline_accuracy=None if known is None else known.baseline.val_accuracy,
+    )
 
 
 @cache

@@ -66,8 +66,8 @@ def fine_tuning(length: int, train_images: int) -> Recipe:
     """Return the recipe that only fine-tunes, for so many images in whole passes."""
     epochs = max(1, round(length / train_images))
     images = length if length < train_images else None
-    phase = Phase("fine-tune", epochs, 1e-2, images=images, batch_size=64, clip_norm=5.0)
-    return Recipe(f"fine-tune-{length}", 2, (phase,))
+    phase = Phase("fine-tune", epochs, 1e-2, images=images, clip_norm=5.0)
+    return Recipe(f"fine-tune-{length}", 1, (phase,))
 
 
 def run_study(

@@ -123,7 +123,7 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
         for line in _described(told):
             click.echo(printable(line))
         return 0
-    with _sigterm_interrupts(), stdout_to_stderr():
+    with sigterm_interrupts(), stdout_to_stderr():
         summary = runner.run(
             loaded,
             store,
@@ -159,7 +159,7 @@ def _described(previews: list[Preview]) -> Iterator[str]:
 
 
 @contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
+def sigterm_interrupts() -> Iterator[None]:
     """Let SIGTERM end the run as Ctrl-C does: workers stopped, store closed."""
 
     def interrupt(*_: object) -> None:

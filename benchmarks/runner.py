@@ -16,7 +16,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from time import perf_counter
@@ -45,6 +45,8 @@ from coinfer.errors import EXIT_FAILED, EXIT_OK, CoinferError
 
 CHUNK_S = 0.5
 MAX_CHUNK = 1000
+# Cells that a method which answers many at once is given together.
+MAX_BATCH = 250
 
 # A cell (or a library's build) whose worker dies so often, alone, is taken to be the killer.
 _DEATHS = 2
@@ -130,7 +132,7 @@ def ask(
         CoinferError: for whatever is wrong with the matrix, its names or its models.
     """
     presets = (*catalog.preset_files, *matrix.preset_files)
-    catalog = Catalog(catalog.method_files, tuple(dict.fromkeys(presets)))
+    catalog = replace(catalog, preset_files=tuple(dict.fromkeys(presets)))
     return catalog, list(_keyed(expand(matrix, catalog, *filters), catalog))
 
 
@@ -353,6 +355,7 @@ class _Work:
     number: int
     group: Group
     trained: bool
+    batched: bool
     pending: deque[Cell]
     alone: deque[Cell] = field(default_factory=deque)
     in_flight: int = 0
@@ -405,9 +408,10 @@ class _Driver:
     def compute(self, wanted: list[Asked]) -> None:
         """Compute and commit every wanted cell."""
         for number, one in enumerate(wanted):
-            card = self._catalog.method(one.group.method).card
-            trained = card.accuracy_signal != "baseline"
-            self._works[number] = _Work(number, one.group, trained, deque(one.cells))
+            method = self._catalog.method(one.group.method)
+            trained = method.card.accuracy_signal == "measured"
+            cells = deque(one.cells)
+            self._works[number] = _Work(number, one.group, trained, method.batched, cells)
             self._keys.update(one.keys)
         self._fill()
         heard = perf_counter()
@@ -528,7 +532,11 @@ class _Driver:
 def _next_chunk(work: _Work) -> tuple[Cell, ...]:
     if work.alone:
         return (work.alone.popleft(),)
-    if not work.pending or (work.cell_s is None and work.in_flight and not work.trained):
+    if not work.pending:
+        return ()
+    if work.batched:
+        return tuple(work.pending.popleft() for _ in range(min(MAX_BATCH, len(work.pending))))
+    if work.cell_s is None and work.in_flight and not work.trained:
         return ()
     if work.trained or work.cell_s is None:
         size = 1

@@ -62,7 +62,7 @@ def run_sweep(
             dies; what was measured before is kept. A training that diverges is recorded with its
             reason and not tried again.
     """
-    with _alone(path):
+    with alone(path):
         table = begun(path, origin)
         table = replace(table, origin=replace(origin, target=max(origin.target, count)))
         while True:
@@ -126,7 +126,7 @@ def _with(table: Table, sample: Sample, trained: Trained, design: tuple[DesignPo
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def alone(path: Path) -> Iterator[None]:
     """Hold the lock beside a table; the system lets go of it when the process ends."""
     import fcntl
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,38 +13,43 @@ from coinfer.accuracy.cli import DATA, PARENT, PARENT_SEED, SEED, TORCH_DEVICE
 from coinfer.clitypes import MODEL
 
 if TYPE_CHECKING:
+    from benchmarks.sweep import Step
     from benchmarks.trainings import Training
     from coinfer.accuracy.checkpoints import Checkpoint
     from coinfer.data.images import Splits
 
-JOBS = click.option(
-    "--jobs", type=int, help="Trainings at once; 0 for one per core. Default: 1, or a cluster's."
+_OPTIONS = (
+    click.option(
+        "-o",
+        "--out",
+        required=True,
+        metavar="FILE.csv",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="The table; its origin is written to a JSON beside it.",
+    ),
+    *(DATA, PARENT, PARENT_SEED, SEED, TORCH_DEVICE),
+    click.option(
+        "--jobs",
+        type=int,
+        help="Trainings at once; 0 for one per core. Default: 1, or a cluster's.",
+    ),
+    click.option(
+        "--executor", default="joblib", show_default=True, help="joblib (here), dask or ray."
+    ),
+    click.option("--address", help="Of a Dask scheduler or Ray head."),
 )
-EXECUTOR = click.option(
-    "--executor", default="joblib", show_default=True, help="joblib (here), dask or ray."
-)
-ADDRESS = click.option("--address", help="Of a Dask scheduler or Ray head.")
-OUT = click.option(
-    "-o",
-    "--out",
-    required=True,
-    metavar="FILE.csv",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="The table; its origin is written to a JSON beside it.",
-)
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of many trainings: the table, data, parent, seeds, workers."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 @click.command("recipe-study")
 @click.argument("model", type=MODEL)
-@OUT
-@DATA
-@PARENT
-@PARENT_SEED
-@SEED
-@TORCH_DEVICE
-@JOBS
-@EXECUTOR
-@ADDRESS
+@training_options
 def recipe_study(model: str, out: Path, **options: Any) -> None:
     """Measure accuracy against fine-tuning length at three sparsities, and unpruned.
 
@@ -53,6 +59,7 @@ def recipe_study(model: str, out: Path, **options: Any) -> None:
     coinfer recipe-study alexnet-cifar --data path/to/cifar10 --jobs 2 -o study.csv
     """
     from benchmarks.recipe_study import run_study
+    from benchmarks.run_cli import sigterm_interrupts
 
     base, parent, splits = prepare(model, options)
     about = {
@@ -63,17 +70,18 @@ def recipe_study(model: str, out: Path, **options: Any) -> None:
         "data_hash": splits.hash,
         "seed": base.seed,
     }
-    for done, total in run_study(
-        out,
-        base,
-        space_of(base.plan.model),
-        len(splits.train),
-        about,
-        executor=options["executor"],
-        jobs=options["jobs"],
-        address=options["address"],
-    ):
-        click.echo(f"{done} of {total} trainings in '{out}'", err=True)
+    with sigterm_interrupts():
+        for done, total in run_study(
+            out,
+            base,
+            space_of(base.plan.model),
+            len(splits.train),
+            about,
+            executor=options["executor"],
+            jobs=options["jobs"],
+            address=options["address"],
+        ):
+            click.echo(f"{done} of {total} trainings in '{out}'", err=True)
 
 
 def prepare(model: str, options: dict[str, Any]) -> tuple[Training, Checkpoint, Splits]:
@@ -127,15 +135,7 @@ def space_of(model: str) -> Any:
 )
 @click.option("--recipe", default="quick", show_default=True, help="How to train every plan.")
 @click.option("--resume", is_flag=True, help="Go on with a table that is there.")
-@OUT
-@DATA
-@PARENT
-@PARENT_SEED
-@SEED
-@TORCH_DEVICE
-@JOBS
-@EXECUTOR
-@ADDRESS
+@training_options
 def sweep(model: str, out: Path, **options: Any) -> None:
     """Measure a design of plans for real and write a table that an accuracy predictor learns from.
 
@@ -148,6 +148,7 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     coinfer sweep alexnet-cifar --data path/to/cifar10 --samples 300 --jobs 2 -o qho.csv
     coinfer sweep alexnet-cifar --data digits --recipe digits --samples 24 -o digits.csv
     """
+    from benchmarks.run_cli import sigterm_interrupts
     from benchmarks.sweep import run_sweep
     from coinfer.accuracy.box import search_box
     from coinfer.accuracy.recipe import recipe
@@ -172,19 +173,57 @@ def sweep(model: str, out: Path, **options: Any) -> None:
         data=splits.name,
         data_hash=splits.hash,
     )
-    for step in run_sweep(
-        out,
-        box,
-        origin,
-        replace(base, recipe=chosen),
-        options["samples"],
-        executor=options["executor"],
-        jobs=options["jobs"],
-        address=options["address"],
-    ):
-        last, about = step.last, ""
-        if step.failed:
-            about = f": {step.failed}"
-        elif last is not None:
-            about = f": {last.why}, val {last.measurement.val_accuracy:.4f}, {last.seconds:.0f} s"
-        click.echo(f"{step.done} of {step.wanted} plans{about}", err=True)
+    with sigterm_interrupts():
+        for step in run_sweep(
+            out,
+            box,
+            origin,
+            replace(base, recipe=chosen),
+            options["samples"],
+            executor=options["executor"],
+            jobs=options["jobs"],
+            address=options["address"],
+        ):
+            say_step(step)
+
+
+def say_step(step: Step) -> None:
+    """Say how far a sweep is, and what just came of it, in a line."""
+    told, last = "", step.last
+    if step.failed:
+        told = f": {step.failed}"
+    elif last is not None:
+        told = f": {last.why}, val {last.measurement.val_accuracy:.4f}, {last.seconds:.0f} s"
+    click.echo(f"{step.done} of {step.wanted} plans{told}", err=True)
+
+
+@click.command("tables")
+@click.option("--json", "as_json", is_flag=True, help="Print everything known, as JSON.")
+def list_tables(as_json: bool) -> None:
+    """List the measurement tables and recipe studies that ship, and how far each is."""
+    import json
+
+    from benchmarks.recipe_study import LENGTHS, SPARSITIES
+    from benchmarks.tables import find_study, shipped_table, study_names, table_names
+    from coinfer.serial import to_data
+
+    tables = [shipped_table(name) for name in table_names()]
+    studies = [find_study(name) for name in study_names()]
+    if as_json:
+        about = {t.origin.name: to_data(t.origin) | {"samples": len(t.samples)} for t in tables}
+        about |= {s.name: dict(s.origin) | {"trainings": len(s.rows)} for s in studies}
+        click.echo(json.dumps(about, indent=2))
+        return
+    told = {
+        t.origin.name: f"{len(t.samples)} of {t.origin.target} plans, family {t.origin.family}, "
+        f"recipe {t.origin.recipe.label}, {t.origin.data}"
+        for t in tables
+    }
+    whole = len(LENGTHS) * len(SPARSITIES)
+    told |= {
+        s.name: f"{len(s.rows)} of {whole} trainings of a recipe study, {s.origin['data']}"
+        for s in studies
+    }
+    width = max(map(len, told), default=0)
+    for name, text in told.items():
+        click.echo(f"{name:<{width}}  {text}")

@@ -53,6 +53,13 @@ class Limit:
     seconds: float | None = None
     last_resort_s: float | None = None
 
+    def times(self, calls: int) -> Limit:
+        """Return the limit of so many calls together."""
+        return Limit(
+            None if self.seconds is None else self.seconds * calls,
+            None if self.last_resort_s is None else self.last_resort_s * calls,
+        )
+
     def call(self, call: Callable[[], T]) -> T:
         """Return `call()`.
 

@@ -8,6 +8,7 @@ processor that trains.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from coinfer.compression.quantise import Quantiser, UniformQuantiser, straight_through
 
 
-class ChannelLayer(nn.Module):
+class ChannelLayer(nn.Module, ABC):
     """A layer that corrupts codes (B, ...).
 
     Args:
@@ -36,6 +37,7 @@ class ChannelLayer(nn.Module):
             return self.level
         return self.level * float(self._draw(torch.rand, ()))
 
+    @abstractmethod
     def forward(
         self, code: Tensor, level: float | None = None, quantiser: Quantiser | None = None
     ) -> Tensor:
@@ -46,7 +48,6 @@ class ChannelLayer(nn.Module):
             level: as `draw_level` returned it, for an encoder that was told; None draws one.
             quantiser: whose indices cross bit by bit; analog channels take none.
         """
-        raise NotImplementedError
 
     def get_extra_state(self) -> Tensor:
         """Return the generator's state."""
@@ -123,9 +124,9 @@ class BitLayer(ChannelLayer):
         arrived = self.corrupt(sent.nan_to_num().int(), hit)
         return straight_through(code.float(), quantiser.values(arrived).reshape(code.shape))
 
+    @abstractmethod
     def corrupt(self, sent: Tensor, hit: Tensor) -> Tensor:
         """Return the indices that arrive, in float32, when the planes in `hit` are struck."""
-        raise NotImplementedError
 
     def _hit_planes(self, shape: tuple[int, ...], bits: int, level: float) -> Tensor:
         """Return integers whose binary digits say which planes of each index are struck."""

@@ -456,15 +456,15 @@ def batch_workload(
         units = np.broadcast_to(units, (len(where), len(units)))
     if len(units) != len(where):
         raise CoinferError(f"{len(units)} kept vectors but {len(where)} cuts; accepted: as many")
-    device, whole, crossing = (np.empty(len(where), dtype=np.int64) for _ in range(3))
+    device, whole, crossing = (np.zeros(len(where), dtype=np.int64) for _ in range(3))
     for start in range(0, len(where), _CHUNK):
         part = slice(start, start + _CHUNK)
-        each = where[part, None]
+        each = np.arange(len(where[part])), where[part]
         done = space.device_flops(units[part], rules)
-        device[part] = np.take_along_axis(done, each, axis=1)[:, 0]
+        device[part] = done[each]
         whole[part] = done[:, -1]
-        elements = space.elements(units[part])
-        crossing[part] = np.take_along_axis(elements, each, axis=1)[:, 0]
+        if uplink_bits is None:
+            crossing[part] = space.elements(units[part])[each]
     sends = np.array([cut.kind != "output" for cut in cuts])[where]
     payload = crossing * bits_per_element if uplink_bits is None else uplink_bits
     analog = np.asarray(uplink_symbols) > 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -254,6 +254,22 @@ class Method(ABC):
     @abstractmethod
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
         """Choose a plan for a scenario. Pure: the same inputs give the same answer."""
+
+    def select_many(
+        self, library: Library, scenarios: Sequence[Scenario], contexts: Sequence[Context]
+    ) -> Sequence[Selection]:
+        """Choose a plan for each of many scenarios of one task.
+
+        A method that can search for all of them at once overrides this; each answer must be what
+        `select` gives for that scenario alone, bit for bit.
+        """
+        pairs = zip(scenarios, contexts, strict=True)
+        return [self.select(library, scenario, context) for scenario, context in pairs]
+
+    @property
+    def batched(self) -> bool:
+        """Whether it answers many scenarios at once faster than one by one."""
+        return type(self).select_many is not Method.select_many
 
     @property
     def ref(self) -> Ref:

@@ -72,7 +72,7 @@ def _registered(name: str, input_shape: tuple[int, ...], **about: Any) -> ModelS
     return ModelSpec(name, name, input_shape, _CIFAR, 10, (("classes", 10),), **about)
 
 
-_MU = "Mu et al. 2024, section V-A"
+_MU = "Mu et al. 2024, section VI-A"
 _REGISTRY = {
     spec.name: spec
     for spec in (

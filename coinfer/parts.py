@@ -142,7 +142,8 @@ class FeatureCoder(Coder, Protocol):
 class Channel(Part, Protocol):
     """A channel that training and testing go through.
 
-    One that says how many channel uses a code takes has `uses(elements, bits)` (vectorised).
+    An analog channel must have `uses(elements, bits)` (vectorised): a whole number of symbols, 1 or
+    more.
     """
 
     analog: ClassVar[bool]

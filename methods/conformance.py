@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager, suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -26,10 +27,10 @@ import numpy as np
 from coinfer import flops
 from coinfer.checks import real_number
 from coinfer.conventions import conventions
-from coinfer.cost import plan_workload, scenario_latency
+from coinfer.cost import plan_workload, scenario_latency, unmeasured
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut
-from coinfer.method import PHASES, Context, Method, MethodCard
+from coinfer.method import PHASES, Context, Library, Method, MethodCard
 from coinfer.parts import Parts, Schedule, installed_parts, is_part
 from coinfer.plan import Plan, Scenario, Selection, Skip, Task
 from coinfer.plugins import classes_defined_in
@@ -71,10 +72,16 @@ class MethodContract:
     method: ClassVar[Method]
     parts: ClassVar[Parts] = installed_parts()
 
+    @cached_property
+    def _built(self) -> dict[tuple[object, ...], Library]:
+        """Libraries that the check at hand built."""
+        return {}
+
     def tasks(self) -> tuple[Task, ...]:
         """Return the networks to try, with prune groups: an ordinary one and a one-layer one.
 
-        As in the harness, only a method whose card says that it prunes is handed the groups.
+        As in the harness, only a method whose card says that it prunes is handed the groups. One
+        that refuses for want of measured plans is handed made-up ones of `worlds.measured_task`.
         """
         return worlds.small_task(groups=True), worlds.one_layer_task(groups=True)
 
@@ -162,10 +169,9 @@ class MethodContract:
                 f"the plan prunes {plan.keep[0][0]}, but card.prunes is 'none'"
             )
             try:
-                work = plan_workload(plan, task, scenario.convention, self._known_parts())
+                total = self._total_s(plan, task, scenario)
             except CoinferError as error:
                 raise AssertionError(f"the plan cannot be priced: {error}") from error
-            total = float(scenario_latency(work, scenario).total_s)
             assert not math.isnan(total), "the plan's latency is NaN"
             assert total >= 0, f"the plan's latency is negative: {total} s"
             assert Plan.from_data(json.loads(json.dumps(to_data(plan)))) == plan, (
@@ -322,16 +328,36 @@ class MethodContract:
                 known = known.with_classes([part])
         return known
 
+    def _total_s(self, plan: Plan, task: Task, scenario: Scenario) -> float:
+        """Return what a plan takes; one bit stands in for what only a measurement tells."""
+        parts = self._known_parts()
+        sends = task.graph.cut(plan.cut.after).kind != "output"
+        bits = 1.0 if sends and unmeasured(plan, parts) else None
+        work = plan_workload(plan, task, scenario.convention, parts, measured_bits=bits)
+        return float(scenario_latency(work, scenario).total_s)
+
     def _worlds(self) -> Iterator[tuple[Task, Scenario]]:
-        for task in self.tasks():
-            if self.method.card.prunes == "none":
-                task = replace(task, prune_space=None)
+        for task in map(self._handed, self.tasks()):
             for name in conventions():
                 for scenario in worlds.scenarios(name):
                     yield task, scenario
 
+    def _handed(self, task: Task) -> Task:
+        """Return a task as the harness hands it to the method.
+
+        Without prune groups where the card says that it does not prune; with measured plans where
+        it asks for some and the network has plans of that family.
+        """
+        space = None if self.method.card.prunes == "none" else task.prune_space
+        plain = replace(task, prune_space=space)
+        if not _asks_for_plans(self.method.supports(plain)):
+            return plain
+        measured = replace(worlds.measured_task(task), prune_space=space)
+        return plain if _asks_for_plans(self.method.supports(measured)) else measured
+
     def _questions(self) -> Iterator[tuple[Task, Scenario, tuple[Cut, ...]]]:
         """The worlds that the method does not refuse, with the cuts it may use there."""
+        self._built.clear()  # every check builds anew, whatever was asked before
         card = self.method.card
         for task, scenario in self._worlds():
             kinds = scenario.convention.kinds_for(card.name, card.cuts)
@@ -348,9 +374,13 @@ class MethodContract:
     def _ask(
         self, task: Task, scenario: Scenario, cuts: tuple[Cut, ...], **options: Any
     ) -> Selection:
-        library = self.method.build(task, self._context(task, scenario, cuts, **options))
+        # As in the harness, one library serves all scenarios of a convention.
+        key = (task.hash, scenario.convention.name, *sorted(options.items()))
+        if key not in self._built:
+            context = self._context(task, scenario, cuts, **options)
+            self._built[key] = self.method.build(task, context)
         selection = self.method.select(
-            library, scenario, self._context(task, scenario, cuts, **options)
+            self._built[key], scenario, self._context(task, scenario, cuts, **options)
         )
         assert isinstance(selection, Selection), f"select must return a Selection: {selection!r}"
         return selection
@@ -358,6 +388,11 @@ class MethodContract:
     @staticmethod
     def _plan(selection: Selection) -> str | None:
         return selection.plan.hash if selection.plan else None
+
+
+def _asks_for_plans(refusal: object) -> bool:
+    """Whether a method refuses for want of measured plans: `methods.predictor.not_measured`."""
+    return isinstance(refusal, Skip) and refusal.reason.startswith("no measured ")
 
 
 def _made_without_options(part: type) -> bool:

@@ -20,10 +20,25 @@ from coinfer.plugins import METHOD_GROUP, Broken, classes_defined_in, load_entry
 from coinfer.refs import Ref, Scalar, parse_ref
 from methods.all_local import AllLocal
 from methods.all_server import AllServer
+from methods.bottlenet import BottleNet
 from methods.exhaustive import Exhaustive
+from methods.fpgm import Fpgm
 from methods.neurosurgeon import Neurosurgeon
+from methods.prune_partition import PrunePartition
+from methods.qho import Qho
+from methods.two_step_pruning import TwoStepPruning
 
-BUILT_IN: tuple[type[Method], ...] = (AllLocal, AllServer, Neurosurgeon, Exhaustive)
+BUILT_IN: tuple[type[Method], ...] = (
+    AllLocal,
+    AllServer,
+    Neurosurgeon,
+    PrunePartition,
+    TwoStepPruning,
+    Fpgm,
+    BottleNet,
+    Qho,
+    Exhaustive,
+)
 
 # What an option whose field has such a type may be.
 _ALLOWED = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -107,8 +107,10 @@ class Searching(Method):
         pairs = list(zip(scenarios, contexts, strict=True))
         ends = [at_the_ends(problem.box, *pair, self.minimised) for pair in pairs]
         budget = contexts[0].max_evaluations
-        if budget is not None:  # a budget is spent on the ends that the box lacks first
-            budget = max(1, budget - (ends[0].selection.evaluations if ends[0] else 0))
+        if budget is not None:  # it is spent on the ends that the box lacks first
+            budget -= ends[0].selection.evaluations if ends[0] else 0
+            if budget < 1:
+                return [_spent(end, context) for end, context in zip(ends, contexts, strict=True)]
         outcomes = search(
             problem.judge,
             problem.box.dimension,
@@ -147,6 +149,13 @@ def checked_guard_band(method: str, value: Any) -> float:
         CoinferError: when it is no share.
     """
     return real_number(f"{method}: guard_band", value, "0 to below 1", lambda x: 0.0 <= x < 1.0)
+
+
+def _spent(end: Candidate | None, context: Context) -> Selection:
+    """Return an end as the answer of a budget that allows nothing else."""
+    assert end is not None
+    context.ledger.spend("search", evaluations=end.selection.evaluations)
+    return replace(end.selection, status="budget")
 
 
 def _candidate(problem: Problem, run: int, outcome: QhoOutcome) -> Candidate:

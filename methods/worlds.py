@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from math import inf, prod
 
+import numpy as np
+
 from coinfer import conventions
+from coinfer.accuracy.box import Box, search_box
+from coinfer.accuracy.families import FAMILIES
+from coinfer.accuracy.variables import Floats
 from coinfer.compression.space import Affine, PruneGroup, PruneSpace
 from coinfer.conventions import Convention
+from coinfer.errors import CoinferError
 from coinfer.graph import INPUT, Cut, Layer, LayerGraph
 from coinfer.hardware import Link, Processor
-from coinfer.plan import Scenario, Source, Task
+from coinfer.plan import MeasuredPlans, Scenario, Source, Task
 
 Spec = tuple[str | int, ...]
 
@@ -122,6 +130,61 @@ def one_layer_task(*, groups: bool = False) -> Task:
 def _task(model: str, source: Source, layers: tuple[Spec, ...], groups: bool) -> Task:
     graph = chain(source.shape, *layers)
     return Task(model, graph, source, prune_space=chain_space(graph) if groups else None)
+
+
+def measured_task(
+    task: Task, families: Iterable[str] = tuple(FAMILIES), plans: int = 72, seed: int = 0
+) -> Task:
+    """Return a task with measured plans: random ones of each family, by a law of our own.
+
+    Their accuracies fall smoothly, by up to a tenth, with whatever is pruned or narrowed; how much
+    each variable weighs is drawn. A family that the network has no plan of is left out.
+
+    Args:
+        task: made with its prune groups; its baseline is taken to be 0.9 where it is not known.
+        families: of plans, as `coinfer.accuracy.families` names them.
+        plans: of each family; in a small box some are alike.
+        seed: of the plans and of the law.
+    """
+    baseline = 0.9 if task.baseline_accuracy is None else task.baseline_accuracy
+    found = []
+    for family in families:
+        try:
+            box = search_box(task, family)
+        except CoinferError:
+            continue
+        found.append(_measured(box, baseline, plans, np.random.default_rng(seed)))
+    return replace(
+        task, measured=tuple(found), baseline_accuracy=baseline, baseline_evidence="measured"
+    )
+
+
+def _measured(box: Box, baseline: float, plans: int, rng: np.random.Generator) -> MeasuredPlans:
+    decisions = box.decide(rng.random((plans, box.dimension)))
+    known = np.array([variable.effect != 0 for variable in box.variables])
+    weights = known * rng.uniform(0.5, 1.5, box.dimension)
+    loss = 0.1 * _changed(box, box.features(decisions)) ** 2 @ weights / weights.sum()
+    accuracies = np.clip(baseline - loss, 0.0, 1.0)
+    return MeasuredPlans(
+        family=box.name,
+        table="synthetic",
+        recipe="synthetic",
+        plans=box.plans(decisions),
+        accuracies=tuple(accuracies.tolist()),
+        std_errors=(0.005,) * plans,
+        epochs=float(plans),
+    )
+
+
+def _changed(box: Box, features: Floats) -> Floats:
+    """Return how far each variable goes from nothing pruned or narrowed, 0..1, (B, D)."""
+    columns = []
+    for variable, column in zip(box.variables, features.T, strict=True):
+        scale = np.log if variable.log else np.asarray
+        low, high, value = (scale(x) for x in (variable.low, variable.high, column))
+        share = (value - low) / max(high - low, 1e-12)
+        columns.append(1 - share if variable.effect > 0 else share)
+    return np.column_stack(columns)
 
 
 def scenario(

@@ -31,7 +31,15 @@ from reproduce.files import staged
 from reproduce.findings import Found, answer_all
 from reproduce.freshness import Checked, one_per_cell
 from reproduce.present import LEGEND, as_data, excluded_name, statement_text, verdict_counts
-from reproduce.scorecard import LABELS, VERDICTS, Judged, judge_all, number_text, used_name
+from reproduce.scorecard import (
+    LABELS,
+    OPEN,
+    VERDICTS,
+    Judged,
+    judge_all,
+    number_text,
+    used_name,
+)
 
 if TYPE_CHECKING:
     from benchmarks.catalog import Catalog
@@ -181,8 +189,8 @@ def render(
         tolerance=tolerance_text(),
         references=[(paper.letter, paper.reference) for paper in papers().values()],
         verdicts=_verdicts(judged),
-        decided=[_claim(one, anchors) for one in judged if one.verdict != "pending"],
-        pending=[_claim(one, anchors) for one in judged if one.verdict == "pending"],
+        decided=[_claim(one, anchors) for one in judged if one.verdict not in OPEN],
+        pending=[_claim(one, anchors) for one in judged if one.verdict in OPEN],
         findings=[_finding(one) for one in answers],
         # Our own drawings: their text is ours, and the only markup that is not escaped.
         figures=[
@@ -365,8 +373,10 @@ def _row(one: Checked, parts: Sequence[str], numbers: Mapping[str, int]) -> dict
         "total": "" if total is None else seconds_text(total),
         "parts": [_part(result.latency, part, total) for part in parts],
         "evidence": _evidence(result, "latency"),
-        "uplink": "" if result.uplink_bits is None else f"{result.uplink_bits:,.0f}",
-        "uplink_evidence": _evidence(result, "uplink_bits"),
+        "uplink": _uplink(result),
+        "uplink_evidence": _evidence(
+            result, "uplink_bits" if result.uplink_symbols is None else "uplink_symbols"
+        ),
         "loss": "" if result.accuracy_loss is None else f"{100 * result.accuracy_loss:.4g} points",
         "loss_evidence": _evidence(result, "accuracy_loss"),
         "accuracy": "" if result.accuracy is None else f"{100 * result.accuracy:.4g} %",
@@ -374,6 +384,13 @@ def _row(one: Checked, parts: Sequence[str], numbers: Mapping[str, int]) -> dict
         "energy": "" if result.energy_j is None else f"{result.energy_j:.3g} J",
         "energy_evidence": _evidence(result, "energy"),
     }
+
+
+def _uplink(result: Result) -> str:
+    """What crosses: analog symbols or bits; '' where nothing is known of it."""
+    if result.uplink_symbols is not None:
+        return f"{result.uplink_symbols:,} symbols"
+    return "" if result.uplink_bits is None else f"{result.uplink_bits:,.0f} bits"
 
 
 def _link_text(cell: Cell) -> str:

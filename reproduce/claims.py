@@ -159,6 +159,30 @@ class TableMeasure:
 
 
 @dataclass(frozen=True)
+class SweepMeasure:
+    """Numbers from a sweep over rates or SNRs: a matrix whose scenarios differ in the link alone.
+
+    Attributes:
+        measure: name of the computation (`reproduce.rates.MEASURES`).
+        device: whose scenarios.
+        least, most: bounds of the rate in Mb/s or of the SNR in dB, both included; none if absent.
+        unless_fastest: a method; where it is the fastest of all, nothing is compared.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    measure: str
+    device: str
+    least: float | None = None
+    most: float | None = None
+    unless_fastest: str = ""
+
+    def __post_init__(self) -> None:
+        if self.least is not None and self.most is not None and self.least > self.most:
+            raise CoinferError(f"'least' is {self.least:g}, above 'most', {self.most:g}")
+
+
+@dataclass(frozen=True)
 class Claim:
     """One number or one ordering that a paper states.
 
@@ -183,6 +207,8 @@ class Claim:
         where, excluded, slow, fast: the cells that decide it.
         network: instead of cells, a number about a network.
         measured: instead of cells, a number from a measurement table.
+        sweep: instead of cells named one by one, those of a matrix that sweeps over rates or SNRs;
+            `fast` and `slow` are the methods compared, an empty `slow` all others.
         note: what explains a deviation, beside the computed cause.
         needs: what must exist before the claim can be decided; it is pending until then.
         missing: what the paper does not publish. With cells, it is the verdict if they deviate.
@@ -206,6 +232,7 @@ class Claim:
     fast: tuple[str, ...] = ()
     network: NetworkMeasure | None = None
     measured: TableMeasure | None = None
+    sweep: SweepMeasure | None = None
     note: str = ""
     needs: str = ""
     missing: str = ""
@@ -229,9 +256,13 @@ class Claim:
         if self.kind == "ordering" and self.bound:
             found.append("'bound' is a side of a number, and an ordering has none")
         if (self.reachable or bool(self.missing)) == bool(self.needs):
-            found.append("give either the cells (where, network or measured), or needs, or missing")
-        if sum(given is not None for given in (self.where, self.network, self.measured)) > 1:
-            found.append("'where', 'network' and 'measured' exclude each other")
+            found.append(
+                "give either the cells (where, network, measured or sweep), or needs, or missing"
+            )
+        if sum(source is not None for source in self._sources()) > 1:
+            found.append("'where', 'network', 'measured' and 'sweep' exclude each other")
+        if self.sweep is not None and not (self.fast and self.matrix):
+            found.append("'sweep' goes with 'fast' and 'matrix'")
         if self.where is not None and not (self.fast and self.matrix):
             found.append("'where' goes with 'fast' and 'matrix'")
         if self.where is not None and pairs and not self.slow:
@@ -239,6 +270,9 @@ class Claim:
         if self.where is not None and self.kind in ("ratio", "value") and not self._one_number():
             found.append(f"a {self.kind} is one number: one name per axis, one method per side")
         return found
+
+    def _sources(self) -> tuple[object, ...]:
+        return self.where, self.network, self.measured, self.sweep
 
     def _one_number(self) -> bool:
         assert self.where is not None
@@ -255,7 +289,7 @@ class Claim:
     @property
     def reachable(self) -> bool:
         """Whether rows, a traced network or a measurement table can decide it."""
-        return any(given is not None for given in (self.where, self.network, self.measured))
+        return any(source is not None for source in self._sources())
 
     @property
     def stem(self) -> str:
@@ -451,6 +485,7 @@ def _keys_beside(path: list[str], cls: type[Any]) -> list[str]:
         "excluded": Excluded,
         "network": NetworkMeasure,
         "measured": TableMeasure,
+        "sweep": SweepMeasure,
     }
     table = next((inner[part] for part in path[:-1] if part in inner), cls)
     return [field.name for field in fields(table)]

@@ -199,7 +199,8 @@ def scorecard(
     is missing), not measured (with the command that does), or pending (with what is needed). Every
     claim's tolerance follows from its kind and was fixed before measuring.
 
-    Without --store the rows are computed now, which takes seconds and is never out of date. With
+    Without --store the rows are computed now, which takes seconds and is never out of date; those
+    of methods that search are not, and their claims are pending with the command to run. With
     --store a claim whose rows are not in it is pending, and so is one whose rows other code
     computed: only rows that `coinfer run` would find again decide anything. Accuracies take hours
     to train, so claims about them are judged by measurement tables, which ship.

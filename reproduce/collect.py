@@ -65,6 +65,15 @@ def compute(
         return summary, list(store.rows(key=keys))
 
 
+def learns(matrix: str) -> bool:
+    """Whether a method of a shipped matrix learns from measured plans before it answers."""
+    from benchmarks.catalog import Catalog
+    from benchmarks.matrix import load
+
+    methods = map(Catalog().method, load(matrix).methods)
+    return any(method.card.accuracy_signal != "baseline" for method in methods)
+
+
 def stored(
     path: Path, catalog: Catalog | None = None, only: Collection[Cell] | None = None
 ) -> tuple[list[Checked], list[Run]]:
@@ -195,8 +204,9 @@ def _shipped(model: str, family: str, data: str) -> Measured | None:
 def facts_by_computing(
     claims: Sequence[Claim], findings: Sequence[Finding], tables: Sequence[Table] = ()
 ) -> Facts:
-    """Compute everything the claims and findings need, in a store that is thrown away.
+    """Compute what the claims and findings need and takes seconds, in a store thrown away after.
 
+    Matrices with methods that fit predictors or search take longer: of those there are no rows.
     Measurement tables are read: those given, then shipped ones.
     """
     from tempfile import TemporaryDirectory
@@ -206,6 +216,7 @@ def facts_by_computing(
         rows = [
             row
             for matrix in matrices_needed(claims, findings)
+            if not learns(matrix)
             for row in compute(matrix, store_path)[1]
         ]
     return Facts.of(

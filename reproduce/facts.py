@@ -37,13 +37,22 @@ class Answered(Protocol):
 
 @dataclass(frozen=True)
 class Case:
-    """One scenario of one model: where methods are compared. Names in canonical form."""
+    """One scenario of one model: where methods are compared. Names in canonical form.
+
+    `snr_db` is that of a radio, None on links that have their rate.
+    """
 
     model: str
     device: str
     server: str
     link: str
     convention: str
+    snr_db: float | None = None
+
+    @property
+    def place(self) -> str:
+        """The link in a few words, with the SNR of a radio."""
+        return short(self.link) + ("" if self.snr_db is None else f" at {self.snr_db:g} dB")
 
 
 @dataclass(frozen=True)
@@ -108,13 +117,10 @@ class Facts:
 
         Rows that differ (other seeds, other floors) decide nothing: the store is ambiguous.
         """
-        found = self.rows.get((case, method), ())
-        name = f"{method} on {short(case.device)} over {short(case.link)}"
-        if not found and (case, method) in self.outdated:
-            cause = self.outdated[case, method]
-            return Gap(f"rows in the store were {cause}", "computes them again")
-        if not found:
-            return Gap(f"no row for {name}", "computes it")
+        found = self._found(case, method)
+        if isinstance(found, Gap):
+            return found
+        name = _name(case, method)
         good = [row for row in found if row.result.status == "ok"]
         if not good:
             bad = found[0].result
@@ -122,6 +128,35 @@ class Facts:
         if len({row.result.latency["total_s"] for row in good}) > 1:
             return Gap(f"the store holds {len(good)} different answers for {name}")
         return good[0]
+
+    def rows_of(self, case: Case, method: str) -> tuple[Answered, ...] | Gap:
+        """Return a method's row of every seed in a case, whatever its status, or why there is none.
+
+        In the order of the seeds. What one seed answers twice and differently decides nothing, nor
+        do the answers for several accuracy floors.
+        """
+        found = self._found(case, method)
+        if isinstance(found, Gap):
+            return found
+        name = _name(case, method)
+        if len({row.cell.max_accuracy_loss for row in found}) > 1:
+            return Gap(f"the store holds answers for several accuracy floors of {name}")
+        by_seed: dict[int, Answered] = {}
+        for row in found:
+            known = by_seed.setdefault(row.cell.seed, row)
+            if known.result != row.result:
+                return Gap(f"the store holds different answers for seed {row.cell.seed} of {name}")
+        return tuple(by_seed[seed] for seed in sorted(by_seed))
+
+    def _found(self, case: Case, method: str) -> tuple[Answered, ...] | Gap:
+        """The rows of a method in a case, or why there are none to go by."""
+        found = self.rows.get((case, method), ())
+        if not found and (case, method) in self.outdated:
+            cause = self.outdated[case, method]
+            return Gap(f"rows in the store were {cause}", "computes them again")
+        if not found:
+            return Gap(f"no row for {_name(case, method)}", "computes it")
+        return found
 
     def table(self, asked: TableMeasure) -> Measured | None:
         """Return the measurement table of the network, family and data that are asked for."""
@@ -131,7 +166,7 @@ class Facts:
 
 def case_of(cell: Cell) -> Case:
     """Return the case that a cell belongs to."""
-    return Case(cell.model, cell.device, cell.server, cell.link, cell.convention)
+    return Case(cell.model, cell.device, cell.server, cell.link, cell.convention, cell.snr_db)
 
 
 def cases(where: Where, excluded: tuple[Excluded, ...] = ()) -> list[Case]:
@@ -155,6 +190,10 @@ def _matches(case: Case, out: Excluded) -> bool:
             (out.link, case.link),
         )
     )
+
+
+def _name(case: Case, method: str) -> str:
+    return f"{method} on {short(case.device)} over {case.place}"
 
 
 def short(name: str) -> str:

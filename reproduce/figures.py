@@ -81,6 +81,32 @@ def _write_study(facts: Facts, folder: Path) -> list[Path]:
     return study.write(facts, folder)
 
 
+def _rates(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
+    """How a figure over rates or SNRs is written."""
+
+    def write(facts: Facts, folder: Path) -> list[Path]:
+        from reproduce import rate_figures
+
+        return rate_figures.write(facts, folder, stem, title)
+
+    return write
+
+
+def _harmonised(stem: str, title: str) -> Figure:
+    """A figure over rates under one set of rules: ours, about which the paper claims nothing."""
+
+    def write(facts: Facts, folder: Path) -> list[Path]:
+        from reproduce import rate_figures
+
+        return rate_figures.write_bare(facts, folder, stem, title)
+
+    return Figure(stem, title, paper="", reads="matrix", write=write, matrix=stem)
+
+
+_FIG7 = "QHO paper, Fig. 7: latency against uplink rate on two devices, AlexNet"
+_FIG8 = "QHO paper, Fig. 8: latency against uplink rate on two devices, RegNetX-400MF"
+_FIG11 = "QHO paper, Fig. 11: latency against SNR, AlexNet"
+
 _FIGURES = (
     Figure(
         name="fig6",
@@ -91,6 +117,35 @@ _FIGURES = (
         matrix="fig6",
         stems=("Q-f6a", "Q-f6b", "Q-f6c"),
         asks=("Q-x1", "Q-x2", "Q-x3"),
+    ),
+    Figure(
+        name="fig7",
+        title=_FIG7,
+        paper="Q",
+        reads="matrix",
+        write=_rates("fig7", _FIG7),
+        matrix="fig7",
+        stems=("Q-f7a", "Q-f7b"),
+    ),
+    _harmonised("fig7-harmonised", f"{_FIG7}, harmonised rules"),
+    Figure(
+        name="fig8",
+        title=_FIG8,
+        paper="Q",
+        reads="matrix",
+        write=_rates("fig8", _FIG8),
+        matrix="fig8",
+        stems=("Q-f8a", "Q-f8b"),
+    ),
+    _harmonised("fig8-harmonised", f"{_FIG8}, harmonised rules"),
+    Figure(
+        name="fig11",
+        title=_FIG11,
+        paper="Q",
+        reads="matrix",
+        write=_rates("fig11", _FIG11),
+        matrix="fig11",
+        stems=("Q-f11",),
     ),
     Figure(
         name="table4",

@@ -227,6 +227,60 @@ def nothing_sent(facts: Facts) -> Answer:
     return Answer(contradicts, text, numbers, mixed)
 
 
+def whole_network_ceiling(facts: Facts) -> Answer:
+    """Fig. 7 at 0.01 Mb/s: how much All_Server / All_Local is, and what 198 and 10^6 then need.
+
+    A plan that sends nothing and prunes nothing is All_Local, so All_Server / All_Local bounds its
+    gain over All_Server; a larger gain needs a smaller share of the FLOPs, or a lower rate. Both
+    sizes of the network's input are taken: 3x224x224 and 3x32x32, in 32-bit floats.
+    """
+    claimed = {"raspberry-pi-3b+": _published("Q-f7a.4"), "jetson-tk1": _published("Q-f7b.4")}
+    weak, strong = claimed
+    link, rate_bps = "rate[rate_bps=10000.0]", 1e4
+    numbers: list[Number] = []
+    told: list[str] = []
+    possible: list[bool] = []
+    for model in ("alexnet", "alexnet-cifar"):
+        shares: dict[str, float] = {}
+        for device, published in claimed.items():
+            case = Case(model, device, "tesla-p100", link, "qho2024")
+            server, local = _row(facts, case, "all_server"), _row(facts, case, "all_local")
+            bits = server.result.uplink_bits
+            server_s, local_s = (row.result.latency["total_s"] for row in (server, local))
+            if bits is None or local_s * published <= server_s - bits / rate_bps:
+                raise _MissingError(Gap(f"All_Server of {model} sends no bits that can be priced"))
+            evidence = joined(map(latency_evidence, (server, local)))
+            mixed = joined((evidence, "published"))
+            ceiling = server_s / local_s
+            shares[device] = ceiling / published
+            # bits / rate + what the server computes = published * All_Local
+            needed_bps = bits / (published * local_s - (server_s - bits / rate_bps))
+            where = f"{model} ({bits:,.0f} bits) on the {device}"
+            numbers += [
+                Number(f"All_Server at 0.01 Mb/s, {where}:", server_s, "s", evidence),
+                Number(f"All_Local, {where}:", local_s, "s", evidence),
+                Number(f"largest gain of a whole network, {where}:", ceiling, "x", evidence),
+                Number(f"share of the FLOPs for the published gain, {where}:",
+                       100 * shares[device], "%", mixed),
+                Number(f"rate for the published gain of a whole network, {where}:",
+                       needed_bps / 1e6, "Mb/s", mixed),
+            ]  # fmt: skip
+            told.append(
+                f"{where} at most {number_text(ceiling, 'x')} with the whole network "
+                f"({number_text(published, 'x')} needs {number_text(100 * shares[device], '%')} of "
+                f"its FLOPs, or {number_text(needed_bps / 1e6, 'Mb/s')})"
+            )
+        # The plan that is small enough for the one gain would exceed the other, a maximum.
+        possible.append(shares[strong] >= shares[weak] * (1.0 - TOLERANCE["max"]))
+    text = f"Sending nothing gains, over All_Server at 0.01 Mb/s: {'; '.join(told)}. " + (
+        "One share serves both."
+        if all(possible)
+        else f"A plan small enough for the {strong} would gain more on the {weak} than the "
+        "largest gain reported there."
+    )
+    return Answer(not all(possible), text, tuple(numbers), _evidence(numbers))
+
+
 def table_iv_ranks(facts: Facts) -> Answer:
     """Table IV: do MSE, adjusted R2 and AIC rank the regressors alike, as on one test set?
 
@@ -297,6 +351,7 @@ COMPUTED: dict[str, Callable[[Facts], Answer]] = {
     "ends_left_out": ends_left_out,
     "input_width": input_width,
     "nothing_sent": nothing_sent,
+    "whole_network_ceiling": whole_network_ceiling,
     "table_iv_ranks": table_iv_ranks,
     "neurosurgeon_on_vgg16": neurosurgeon_on_vgg16,
 }

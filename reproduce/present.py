@@ -173,8 +173,8 @@ def _conditions(judged: Sequence[Judged]) -> list[str]:
     """One line per set of conditions, with the claims that share it."""
     shared: dict[str, list[str]] = {}
     for one in judged:
-        if one.conditions:
-            shared.setdefault(one.conditions, []).append(one.claim.id)
+        for told in one.setting or filter(None, (one.conditions,)):
+            shared.setdefault(told, []).append(one.claim.id)
     return [f"{', '.join(ids)}: {conditions}" for conditions, ids in shared.items()]
 
 

@@ -34,6 +34,9 @@ _ROUNDING = 1e-9
 # Standard errors to each side of a number that hold it in 95 of 100 repetitions.
 _SIDE = 1.96
 
+# Of the many points of a sweep that break an ordering, so many are named: the worst.
+_MOST_NAMED = 5
+
 _SIGNS: dict[str, str] = {"at_least": ">=", "at_most": "<=", "more_than": ">", "less_than": "<"}
 
 
@@ -50,6 +53,7 @@ class Used:
         rows: keys of the rows it was computed from; none for a number about a network.
         std_error: standard error of the value, None where there is none.
         conditions: under which it was measured, '' where the case says all.
+        place: where in a sweep it is, for people; '' elsewhere.
     """
 
     case: Case | None
@@ -60,6 +64,7 @@ class Used:
     rows: tuple[str, ...] = ()
     std_error: float | None = None
     conditions: str = ""
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ class Judged:
         cause: what produced a deviation, what is missing, or what is needed; '' when nothing.
         evidence: evidence classes of the numbers used, '' when there are none.
         used: every number that went into it.
+        setting: the conditions that all of them share.
     """
 
     claim: Claim
@@ -84,6 +90,7 @@ class Judged:
     cause: str = ""
     evidence: str = ""
     used: tuple[Used, ...] = ()
+    setting: tuple[str, ...] = ()
 
     @property
     def ours_text(self) -> str:
@@ -107,7 +114,8 @@ class Judged:
     @property
     def conditions(self) -> str:
         """Under which conditions our numbers were measured, and how sure they are; for people."""
-        told = list(dict.fromkeys(used.conditions for used in self.used if used.conditions))
+        every = (*self.setting, *(used.conditions for used in self.used))
+        told = list(dict.fromkeys(filter(None, every)))
         if self.ours is not None and self.std_error is not None:
             low, high = (self.ours + sign * _SIDE * self.std_error for sign in (-1.0, 1.0))
             inside = any(low < edge < high for edge in _edges(self.claim))
@@ -167,7 +175,9 @@ def judge(claim: Claim, facts: Facts) -> Judged:
         verdict = "not reproducible" if claim.missing else "deviates"
         cause = "; ".join(filter(None, (_cause(claim, used, ours), claim.missing, claim.note)))
     shown = None if claim.kind == "ordering" else ours
-    return Judged(claim, verdict, shown, deviation, cause, evidence, tuple(used))
+    return Judged(
+        claim, verdict, shown, deviation, cause, evidence, tuple(used), _setting(claim, facts)
+    )
 
 
 def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
@@ -176,6 +186,10 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
         return _network_number(claim, facts)
     if claim.measured is not None:
         return _measured_numbers(claim.measured, facts)
+    if claim.sweep is not None:
+        from reproduce.rates import numbers
+
+        return numbers(claim, facts)
     assert claim.where is not None
     found: list[Used] = []
     for case in cases(claim.where, claim.excluded):
@@ -186,6 +200,15 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
                     return Gap(used.told(claim.matrix))
                 found.append(used)
     return found or Gap("every cell is excluded")
+
+
+def _setting(claim: Claim, facts: Facts) -> tuple[str, ...]:
+    """The conditions that all numbers of a decided claim share, none where the claim says all."""
+    if claim.sweep is None:
+        return ()
+    from reproduce.rates import conditions
+
+    return conditions(claim, facts)
 
 
 def _network_number(claim: Claim, facts: Facts) -> list[Used] | Gap:
@@ -331,9 +354,16 @@ def _cause(claim: Claim, used: list[Used], ours: float) -> str:
         return text + _without(claim, used)
     if claim.kind in ("bound", "ordering"):
         good = [u for u in used if _holds(claim, u.value)]
+        worst_first = claim.bound in ("at_most", "less_than")
+        bad = [u for u in used if u not in good]
+        bad.sort(key=lambda u: u.value, reverse=worst_first)
+        shown = bad if claim.sweep is None else bad[:_MOST_NAMED]
         broken = ", ".join(
-            f"{_name(claim, u)} ({number_text(u.value, claim.unit)})" for u in used if u not in good
+            f"{_name(claim, u)} ({number_text(u.value, claim.unit)})"
+            for u in sorted(shown, key=used.index)
         )
+        if len(bad) > len(shown):
+            broken += f" and {len(bad) - len(shown)} more"
         tail = f"; holds in the other {len(good)} of {len(used)}" if good else ""
         return f"broken by {broken}{tail}"
     assert claim.theirs is not None
@@ -343,12 +373,14 @@ def _cause(claim: Claim, used: list[Used], ours: float) -> str:
 
 def _without(claim: Claim, used: list[Used]) -> str:
     """Which single link, device or method, left out, would make the claim hold."""
+    link = "the point at" if claim.sweep is not None else "link"
     axes: tuple[tuple[str, Callable[[Used], str]], ...] = (
-        ("link", lambda u: u.case.link if u.case else ""),
+        (link, lambda u: u.place or (u.case.link if u.case else "")),
         ("device", lambda u: u.case.device if u.case else ""),
         ("method", lambda u: u.slow),
     )
-    for axis, name in axes:
+    # At another point of a sweep another method may be second or last.
+    for axis, name in axes if claim.sweep is None else axes[:1]:
         for value in dict.fromkeys(name(u) for u in used):
             rest = [u for u in used if name(u) != value]
             if rest and _holds(claim, _ours(claim, rest)):
@@ -363,6 +395,8 @@ def _name(claim: Claim, used: Used) -> str:
     if claim.measured is not None:
         return f"{used.fast} against {used.slow}" if used.slow else used.fast
     methods = f"{used.slow} / {used.fast}" if used.slow else used.fast
+    if used.place:
+        return f"{methods} at {used.place}"
     if used.case is None or claim.where is None:
         return methods
     places = [short(used.case.link)]

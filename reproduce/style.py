@@ -9,6 +9,9 @@ from typing import Any
 # these three differ in lightness too.
 BLUE, ORANGE, WHITE = "#0072B2", "#E69F00", "#FFFFFF"
 BLACK, VERMILION, GREEN, PURPLE = "#000000", "#D55E00", "#009E73", "#CC79A7"
+SKY = "#56B4E9"
+# Beyond that palette, for methods that seldom share a figure.
+BROWN, TEAL, GREY, LIGHT_GREY = "#8C6D31", "#1B5E66", "#7A7A7A", "#B8B8B8"
 
 # Lines of a family, told apart by their markers too.
 CURVE_STYLES = ((BLUE, "s"), (VERMILION, "^"), (GREEN, "D"), (PURPLE, "v"), (ORANGE, "P"))
@@ -44,6 +47,11 @@ RC: dict[str, Any] = {
 }
 
 
+# Dash patterns, in line widths: on, off, on, off...
+_DOTTED, _DASHED, _DASH_DOT = (1.0, 1.2), (4.0, 1.6), (4.0, 1.4, 1.0, 1.4)
+_DASH_DOT_DOT, _LONG, _SHORT = (4.0, 1.2, 1.0, 1.2, 1.0, 1.2), (7.0, 1.8), (2.2, 1.2)
+
+
 @dataclass(frozen=True)
 class MethodStyle:
     """How a method is drawn everywhere.
@@ -52,15 +60,38 @@ class MethodStyle:
         label: its name in legends.
         colour: fill; the lightness differs too, for black and white.
         hatch: pattern over the fill.
+        marker: of its points, as Matplotlib names it; '' for none.
+        dashes: of its line; empty for a solid one.
     """
 
     label: str
     colour: str
     hatch: str
+    marker: str = ""
+    dashes: tuple[float, ...] = ()
+
+    @property
+    def ink(self) -> str:
+        """Colour of its line: that of the fill, unless nobody would see it."""
+        return "#505050" if self.colour == WHITE else self.colour
 
 
 METHOD_STYLES = {
-    "all_local": MethodStyle("All_Local", BLUE, ""),
-    "all_server": MethodStyle("All_Server", ORANGE, "////"),
-    "neurosurgeon": MethodStyle("Neurosurgeon", WHITE, "...."),
+    "all_local": MethodStyle("All_Local", BLUE, "", "s", _LONG),
+    "all_server": MethodStyle("All_Server", ORANGE, "////", "^", _DASHED),
+    "neurosurgeon": MethodStyle("Neurosurgeon", WHITE, "....", "o", _DOTTED),
+    "prune_partition": MethodStyle("Prune_Partition", SKY, "xxxx", "D", _DASH_DOT),
+    "two_step_pruning": MethodStyle("2_Step_Pruning", GREEN, "\\\\\\\\", "v", _DASH_DOT_DOT),
+    "fpgm": MethodStyle("FPGM", PURPLE, "||||", "P", _SHORT),
+    "bottlenet++": MethodStyle("BottleNet++", VERMILION, "----", "<", _DASH_DOT),
+    "cia": MethodStyle("CIA", BROWN, "++++", ">", _DASHED),
+    "three_step": MethodStyle("Three-step", TEAL, "oooo", "p", _SHORT),
+    "cpcdrl": MethodStyle("CPCDRL", GREY, "OOOO", "h", _DASH_DOT_DOT),
+    "qho": MethodStyle("QHO", BLACK, "****", "*"),
+    "best known": MethodStyle("best known", LIGHT_GREY, "//..", "", _DOTTED),
 }
+
+
+def method_style(ref: str) -> MethodStyle:
+    """Return the style of a method, its options notwithstanding; a stranger's is plain grey."""
+    return METHOD_STYLES.get(ref.partition("[")[0], MethodStyle(ref, GREY, "", "d", _LONG))

@@ -234,6 +234,8 @@ def test_one_by_one_is_as_in_a_batch(family: str) -> None:
 def test_equal_plans_have_equal_features_and_others_have_others(seed: int) -> None:
     found = box("small", "qho")
     decisions = found.decide(points(found, 200, seed))
+    unchanged = [plan.unchanged for plan in found.plans(decisions)]
+    assert found.unchanged(decisions).tolist() == unchanged
     hashes = [plan.hash for plan in found.plans(decisions)]
     rows = [row.tobytes() for row in found.features(decisions)]
     assert len(set(hashes)) == len(set(rows)) == len(set(zip(hashes, rows, strict=True)))

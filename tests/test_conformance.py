@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from coinfer.cost import batch_latency, plan_workload, scenario_latency
+from coinfer.cost import batch_latency, no_bandwidth, plan_workload, scenario_latency
 from coinfer.graph import Cut
 from coinfer.method import Context, Library, Method, MethodCard
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Skip, Task
@@ -29,6 +29,7 @@ from methods import worlds
 from methods.conformance import MethodContract
 from methods.exhaustive import Exhaustive
 from methods.neurosurgeon import Neurosurgeon
+from methods.predictor import not_measured
 
 CARD = MethodCard(name="good", title="Good", idea="Cut first.", reference="a test")
 BLIND = replace(CARD, sees=frozenset())
@@ -121,6 +122,34 @@ class ReadsBandwidth(Good):
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
         capacity = scenario.link.bandwidth_hz or scenario.link.rate_bps or 0.0
         return first_or_last(context, last=capacity < 1e4)
+
+
+@dataclass(frozen=True)
+class SendsAsManyBitsAsNeeded(Good):
+    """Its payload is known once it is measured; the kit measures nothing."""
+
+    def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
+        return Selection(at(context, context.cuts[0], coder="huffman"))
+
+
+@dataclass(frozen=True)
+class LearnsFromPlans(Good):
+    """Refuses a task without measured plans; needs no prune groups."""
+
+    def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
+        return not_measured(task, "qho")
+
+
+@dataclass(frozen=True)
+class SendsSymbols(Good):
+    """Sends analog symbols over radios, and refuses links that are none."""
+
+    def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
+        reason = no_bandwidth(scenario.link) if scenario else ""
+        return Skip(reason) if reason else None
+
+    def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
+        return Selection(at(context, context.cuts[0], channel="awgn"))
 
 
 # -- bad adapters, one per promise ----------------------------------------------------------------
@@ -276,6 +305,18 @@ class PrunesUnknownGroup(PrunesUnsaid):
 
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
         return Selection(at(context, context.cuts[-1], keep=(("conv9", 4),)))
+
+
+@dataclass(frozen=True)
+class SendsSymbolsAnywhere(SendsSymbols):
+    def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
+        return None
+
+
+@dataclass(frozen=True)
+class UnknownCodecOfMeasuredSize(Good):
+    def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
+        return Selection(at(context, context.cuts[0], codec="mystery", coder="huffman"))
 
 
 @dataclass(frozen=True)
@@ -602,6 +643,9 @@ def failures(method: Method, folder: Path) -> dict[str, str]:
         BlindButPredicts(),
         ReadsBandwidth(),
         HalfTheDevice(),
+        SendsAsManyBitsAsNeeded(),
+        LearnsFromPlans(),
+        SendsSymbols(),
     ],
     ids=repr,
 )
@@ -631,6 +675,8 @@ BAD: list[tuple[Method, str, str]] = [
     (UnknownCriterion(), "returns_valid_plans", "unknown criterion 'mystery'"),
     (UnknownSchedule(), "returns_valid_plans", "unknown schedule 'mystery'"),
     (UnknownChannel(), "returns_valid_plans", "unknown channel 'mystery'"),
+    (SendsSymbolsAnywhere(), "returns_valid_plans", "link 'world' has no bandwidth"),
+    (UnknownCodecOfMeasuredSize(), "returns_valid_plans", "unknown codec 'mystery'"),
     (PrunesUnsaid(), "returns_valid_plans", "prunes conv1, but card.prunes is 'none'"),
     (PrunesUnknownGroup(), "returns_valid_plans", "unknown prune group 'conv9'"),
     (PredictsNaN(), "predictions_are_sane", "predicted_latency_s is nan"),
@@ -722,6 +768,20 @@ def test_only_a_method_that_prunes_is_handed_the_groups() -> None:
 
     assert all(spaces(Pruning()))
     assert not any(spaces(Whole()))
+
+
+def test_who_asks_for_measured_plans_is_handed_some_and_nobody_else() -> None:
+    class Learning(MethodContract):
+        method = LearnsFromPlans()
+
+    class Other(MethodContract):
+        method = Good()
+
+    handed = {task.model: task for task, _ in Learning()._worlds()}
+    assert handed["small"].plans_of("qho") is not None
+    assert handed["small"].prune_space is None
+    assert handed["one-layer"].measured == ()  # has nothing to prune
+    assert not any(task.measured for task, _ in Other()._worlds())
 
 
 def test_the_kit_asks_where_pruning_and_the_snr_decide() -> None:

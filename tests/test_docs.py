@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 import click
 import pytest
 
+from benchmarks.tables import shipped_table, study_names, table_names
+from coinfer.accuracy.recipe import recipe
 from coinfer.cli import cli, run
 
 ROOT = Path(__file__).parents[1]
@@ -25,10 +29,17 @@ def commands(document: str) -> list[list[str]]:
     found = []
     for block in blocks(document, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
-            if words[:1] == ["coinfer"]:
-                found.append(words[1:])
+            for words in alone(shlex.split(line, comments=True)):
+                if words[:1] == ["coinfer"]:
+                    found.append(words[1:])
     return found
+
+
+def alone(words: list[str]) -> Iterator[list[str]]:
+    """The commands of a line, which `&&` joins."""
+    for joined, command in groupby(words, key="&&".__eq__):
+        if not joined:
+            yield list(command)
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
@@ -82,8 +93,40 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
     for command in ("tox run -e py", "tox run -e reproduce-fig6"):
         assert command in readme
         assert command in script
+    assert "tox run -e reproduce-table4" in script
+    assert "tox run -e reproduce-study" in script
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()
     assert "bash .ci/run" in workflow
+
+
+def test_tables_and_recipes_are_what_the_readme_calls_them() -> None:
+    for name in table_names():
+        origin = shipped_table(name).origin
+        assert name == f"{origin.model}-{origin.family}-{origin.recipe.name}"
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^\| `(alexnet-cifar-[\w-]+)` \|", readme, re.MULTILINE):
+        assert name in (*table_names(), *study_names())
+    versions = re.findall(r"^\| `(\w+)` v(\d+) \|", readme, re.MULTILINE)
+    assert [name for name, _ in versions] == ["cpu", "quick"]
+    for name, version in versions:
+        assert recipe(name).version == int(version)
+        for phase in recipe(name).phases:
+            assert f"{phase.images:,}" in readme
+
+
+def test_the_command_that_measures_the_digits_table_is_told_with_its_options() -> None:
+    told = commands("CONTRIBUTING.md")
+    origin = shipped_table("alexnet-cifar-qho-digits").origin
+    assert ["pretrain", origin.model, "--data", origin.data] in told
+    (sweep,) = [words for words in told if words[0] == "sweep" and "digits" in words]
+    for option, value in (
+        ("--data", origin.data),
+        ("--recipe", origin.recipe.name),
+        ("--family", origin.family),
+        ("--samples", str(origin.target)),
+        ("-o", f"benchmarks/tables/{origin.name}.csv"),
+    ):
+        assert sweep[sweep.index(option) + 1] == value
 
 
 def test_documents_name_no_machine_paths() -> None:

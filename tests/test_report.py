@@ -159,7 +159,7 @@ def test_every_number_has_its_evidence_class_and_its_row() -> None:
     )  # fmt: skip
     text = text_of(told)
     for number in (
-        "250 ms measured", "1,000,000 analytic", "0.5 points predicted", "87.42 % published",
+        "250 ms measured", "1,000,000 bits analytic", "0.5 points predicted", "87.42 % published",
         "1.5 J analytic",
     ):  # fmt: skip
         assert number in text, number
@@ -168,7 +168,7 @@ def test_every_number_has_its_evidence_class_and_its_row() -> None:
     # A quantity that no row has has no column; a number of unknown origin says so.
     without = text_of(timed("all_local"))
     assert "Accuracy loss" not in without
-    assert "1,000,000 evidence unknown" in without
+    assert "1,000,000 bits evidence unknown" in without
 
 
 def test_the_numbers_behind_a_verdict_name_their_rows() -> None:
@@ -230,6 +230,43 @@ def test_every_verdict_is_told_in_words_with_its_cause() -> None:
         assert one.claim.id in text
         assert " ".join(one.cause.replace("`", "").split()) in text  # commands are marked up
     assert "≠ deviates" in text
+
+
+def test_claims_that_nothing_decides_yet_stand_apart_with_what_each_needs() -> None:
+    rows = grid({("raspberry-pi-4b", "3g", "all_server"): 7.0})
+    html = page_of(rows)
+    judged = judge_all(papers()["Q"].claims, Facts.of(rows))
+    # No measurement table is at hand here, so that claims about accuracies are not measured.
+    still_open = [one for one in judged if one.verdict in ("pending", "not measured")]
+    assert {one.verdict for one in still_open} == {"pending", "not measured"}
+    table, apart = html.split(f"{len(still_open)} claims that nothing decides yet, and what each")
+    apart = apart[: apart.index("</details>")]
+    for one in judged:
+        shown, elsewhere = (apart, table) if one in still_open else (table, apart)
+        cell = f'<td class="id">{one.claim.id}</td>'
+        assert cell in shown
+        assert cell not in elsewhere
+    text = " ".join(Page(html).text.split())
+    assert "measures it, coinfer scorecard --table FILE.csv judges it" in text
+
+
+def test_what_crosses_is_told_in_its_own_unit_with_its_evidence() -> None:
+    bits, symbols, unknown = (timed(name) for name in ("all_server", "neurosurgeon", "all_local"))
+    evidence = {"latency": "analytic", "uplink_bits": "measured", "uplink_symbols": "predicted"}
+    results = [
+        replace(bits.result, uplink_bits=18084.7, evidence=evidence),
+        replace(symbols.result, uplink_bits=None, uplink_symbols=4096, evidence=evidence),
+        replace(unknown.result, uplink_bits=None, evidence=evidence),
+    ]
+    rows = [
+        replace(row, result=result)
+        for row, result in zip((bits, symbols, unknown), results, strict=True)
+    ]
+    html = page_of(rows)
+    cells = re.findall(r'<td class="num" data-name="uplink">(.*?) ?<small>(.*?)</small>', html)
+    assert sorted(cells) == [
+        ("", "measured"), ("18,085 bits", "measured"), ("4,096 symbols", "predicted"),
+    ]  # fmt: skip
 
 
 def test_rows_say_what_they_took_or_why_not() -> None:

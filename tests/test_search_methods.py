@@ -14,8 +14,9 @@ from coinfer.conventions import convention
 from coinfer.cost import energy_j, plan_workload, scenario_latency
 from coinfer.errors import CoinferError
 from coinfer.method import Context, Library
-from coinfer.plan import Scenario, Selection, Task
-from coinfer.search.problem import Environments, Problem
+from coinfer.plan import CutRef, Plan, Scenario, Selection, Task
+from coinfer.search.problem import Environments, Objective, Problem
+from coinfer.search.qho import search
 from coinfer.tasks import make_task
 from methods.predictor import allowed, surrogate_of
 from methods.prune_partition import PrunePartition
@@ -23,7 +24,10 @@ from methods.qho import Qho
 from methods.searching import Searching
 from methods.worlds import measured_task, scenario, small_task
 
-METHODS: tuple[Searching, ...] = (Qho(), PrunePartition())
+# Five scales instead of twenty: in a box as small as this one's, many plans cost the same, and
+# particles that wander among them keep a late scale going until its cap.
+QHO = Qho(scales=5)
+METHODS: tuple[Searching, ...] = (QHO, PrunePartition())
 CONVENTIONS = ("qho2024", "harmonised")
 
 
@@ -74,8 +78,8 @@ def test_points_are_priced_and_judged_as_the_harness_would(method: Searching, na
     ]
     problem = method.problem(library(method, name), watts, context(method, name))
     rng = np.random.default_rng(0)
-    points = np.vstack([rng.random((60, problem.box.dimension)), problem.safe(1)])
-    runs = rng.integers(0, 2, len(points))
+    points = np.vstack([rng.random((60, problem.box.dimension)), problem.safe(2)])
+    runs = np.append(rng.integers(0, 2, len(points) - 2), [0, 1])
     acceptable, cost = problem.judge(runs, points)
     energy = problem.cost(runs, points, "energy")
     surrogate = surrogate_of(library(method, name))
@@ -90,7 +94,7 @@ def test_points_are_priced_and_judged_as_the_harness_would(method: Searching, na
         if plan.unchanged:
             accuracy = task().baseline_accuracy
         assert acceptable[row] == (accuracy > library(method, name).data["floor"])
-    assert acceptable[-1]  # the unpruned network always is
+    assert acceptable[-2:].all()  # the unpruned network always is
     assert acceptable.any()
     assert not acceptable.all()
 
@@ -125,13 +129,13 @@ def test_an_answer_is_acceptable_and_not_slower_than_the_unpruned_network(
 
 
 def test_seeds_differ_and_repeat() -> None:
-    found = [answer(Qho(), at(1e6), seed) for seed in (1, 2, 1)]
+    found = [answer(QHO, at(1e6), seed) for seed in (1, 2, 1)]
     assert found[0] == found[2]
     assert found[0] != found[1]
 
 
 def test_a_guard_band_asks_for_more_accuracy() -> None:
-    careful = answer(Qho(guard_band=0.01), at(1e6))
+    careful = answer(replace(QHO, guard_band=0.01), at(1e6))
     floor = task().accuracy_floor
     assert floor is not None
     assert careful.predicted_accuracy is not None
@@ -139,33 +143,29 @@ def test_a_guard_band_asks_for_more_accuracy() -> None:
 
 
 def test_energy_can_be_minimised_where_watts_are_given() -> None:
-    plain = at(1e3)
-    method = Qho(objective="energy")
+    plain = at(1e9)
+    method = replace(QHO, objective="energy")
     told = method.supports(task(), plain)
     assert told is not None
     assert "watts" in told.reason
     given = replace(
         plain,
-        device=replace(plain.device, compute_watts=5.0),
-        link=replace(plain.link, transmit_watts=0.0),
+        device=replace(plain.device, compute_watts=1.0),
+        link=replace(plain.link, transmit_watts=1e9),
     )
     assert method.supports(task(), given) is None
-    spent = {}
-    for one in (Qho(), method):
-        plan = answer(one, given).plan
-        assert plan is not None
-        time = scenario_latency(plan_workload(plan, task(), plain.convention), given)
-        spent[one.objective] = float(energy_j(time, given.device, given.link))
-    assert spent["energy"] < spent["latency"]  # sending is free, computing is not
+    plan = answer(method, given).plan
+    assert plan is not None
+    assert task().graph.cut(plan.cut.after).kind == "output"  # sending is fast, and dear
 
 
 def test_a_budget_ends_the_search_with_the_best_so_far() -> None:
     for budget in (1, 40, 300):
-        found = answer(Qho(), at(1e6, "harmonised"), max_evaluations=budget)
-        assert found.evaluations <= max(budget, 2)
+        found = answer(QHO, at(1e6, "harmonised"), max_evaluations=budget)
+        assert found.evaluations <= budget
         assert found.status in ("budget", "feasible", "infeasible")
-    whole = answer(Qho(), at(1e6))
-    part = answer(Qho(), at(1e6), max_evaluations=300)
+    whole = answer(QHO, at(1e6))
+    part = answer(QHO, at(1e6), max_evaluations=60)
     assert part.status == "budget"
     assert whole.predicted_latency_s <= part.predicted_latency_s  # type: ignore[operator]
 
@@ -195,7 +195,7 @@ def test_readings_and_settings_of_the_algorithm() -> None:
 
 def test_no_cut_allowed_is_no_plan() -> None:
     box = search_box(task(), "qho")
-    surrogate = surrogate_of(library(Qho(), "qho2024"))
+    surrogate = surrogate_of(library(QHO, "qho2024"))
     nowhere = np.zeros(len(box.cuts), dtype=np.bool_)
     problem = Problem(
         box,
@@ -216,6 +216,33 @@ def test_the_predictor_is_that_of_the_measured_plans() -> None:
     labels = Labels.of(
         search_box(task(), "qho"), measured.plans, measured.accuracies, measured.std_errors
     )
-    assert surrogate_of(library(Qho(), "qho2024")).key == fit_surrogate(labels).key
-    assert library(Qho(), "qho2024").data["plans"] == len(measured.plans)
-    assert allowed(search_box(task(), "qho"), context(Qho(), "qho2024"))[-1]
+    assert surrogate_of(library(QHO, "qho2024")).key == fit_surrogate(labels).key
+    assert library(QHO, "qho2024").data["plans"] == len(measured.plans)
+    assert allowed(search_box(task(), "qho"), context(QHO, "qho2024"))[-1]
+
+
+@pytest.mark.parametrize("objective", ["latency", "energy"])
+def test_a_search_that_finds_nothing_answers_with_the_best_cut_of_the_unpruned_network(
+    objective: Objective,
+) -> None:
+    """Where no draw is accurate enough, the answer is what partitioning alone would choose."""
+    for rate_bps in (1e2, 1e5, 1e9):
+        where = at(rate_bps)
+        where = replace(
+            where,
+            device=replace(where.device, compute_watts=2.0),
+            link=replace(where.link, transmit_watts=0.1),
+        )
+        problem = QHO.problem(library(QHO, "qho2024"), [where], context(QHO, "qho2024"))
+        hopeless = replace(problem, predict=lambda x: np.zeros(len(x)), objective=objective)
+        (found,) = search(
+            hopeless.judge, hopeless.box.dimension, [0], QHO.settings, safe=hopeless.safe(1)
+        )
+        plans = [Plan("small", CutRef(cut.index, cut.after)) for cut in hopeless.box.cuts]
+        times = [
+            scenario_latency(plan_workload(plan, task(), where.convention), where) for plan in plans
+        ]
+        if objective == "latency":
+            assert found.cost == min(time.total_s for time in times)
+        else:
+            assert found.cost == min(energy_j(time, where.device, where.link) for time in times)

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,13 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import recipe_study, sweep
+from benchmarks import recipe_study, sweep, sweep_cli
+from benchmarks.engines import LokyEngine
 from benchmarks.sweep import run_sweep
+from benchmarks.tables import find_study, shipped_table, study_names, table_names
 from benchmarks.trainings import Trained, Training
 from coinfer.accuracy.box import Box, search_box
+from coinfer.accuracy.checkpoints import Checkpoint
 from coinfer.accuracy.measurement import Measurement, Payload, pack
 from coinfer.accuracy.recipe import QUICK
 from coinfer.accuracy.table import Origin, read_table
+from coinfer.cli import run as coinfer
+from coinfer.data import load_splits
 from coinfer.errors import CoinferError
 from coinfer.plan import CutRef, Plan
 from coinfer.tasks import make_task
@@ -137,7 +148,7 @@ def test_a_larger_sweep_tops_a_table_up(
     ("change", "field"),
     [
         ({"parent_sha256": "ef" * 32}, "parent_sha256"),
-        ({"recipe": replace(QUICK, version=2)}, "recipe quick-v1, now it is quick-v2"),
+        ({"recipe": replace(QUICK, version=99)}, f"recipe {QUICK.label}, now it is quick-v99"),
         ({"seed": 1}, "seed"),
         ({"data_hash": "00"}, "data_hash"),
         ({"family": "qho"}, "family"),
@@ -202,3 +213,93 @@ def test_the_study_trains_what_it_says(box: Box) -> None:
         assert seen == point.length
         kept = box.space.keep_vector(point.plan.keep)
         assert kept.tolist() == box.space.kept_from_sparsity(point.sparsity).reshape(-1).tolist()
+
+
+@pytest.fixture
+def own_sigterm() -> Iterator[None]:
+    """Should a command not handle it, SIGTERM is to end a test and not all of them."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("own_sigterm")
+@pytest.mark.parametrize("command", ["sweep", "recipe-study"])
+def test_sigterm_ends_a_command_as_ctrl_c_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    class Ended(Workers):
+        def __call__(
+            self, trainings: Sequence[Training], **_: Any
+        ) -> Iterator[tuple[int, Trained]]:
+            for done, result in enumerate(super().__call__(trainings)):
+                if done == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+                yield result
+
+    prepared = BASE, Checkpoint(BASE.parent_sha256, {}), load_splits("digits")
+    monkeypatch.setattr(sweep_cli, "prepare", lambda *_: prepared)
+    for module in (sweep, recipe_study):
+        monkeypatch.setattr(module, "run_trainings", Ended())
+    path = tmp_path / "t.csv"
+    assert coinfer([command, "alexnet-cifar", "--data", "digits", "-o", str(path)]) == 130
+    assert len(path.read_text().splitlines()) == 1 + 3
+
+
+def test_the_list_of_tables_says_how_far_each_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert coinfer(["list", "tables"]) == 0
+    told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert list(told) == [*table_names(), *study_names()]
+    for name in table_names():
+        table = shipped_table(name)
+        start = f"{len(table.samples)} of {table.origin.target} plans, family {table.origin.family}"
+        assert told[name].startswith(start)
+    for name in study_names():
+        assert told[name].startswith(f"{len(find_study(name).rows)} of 28 trainings")
+    assert coinfer(["list", "tables", "--json"]) == 0
+    about = json.loads(capsys.readouterr().out)
+    assert list(about) == list(told)
+    digits = about["alexnet-cifar-qho-digits"]
+    assert (digits["data"], digits["samples"], digits["recipe"]["name"]) == ("digits", 6, "digits")
+
+
+# What workers do beside their work.
+
+
+def test_a_worker_is_not_replaced_because_a_plan_is_larger() -> None:
+    def grow(megabytes: int, then_s: float) -> int:
+        """Take memory for good, as trainings of larger and larger plans seem to do."""
+        held = sys.__dict__.setdefault("held", [])
+        held.append(b"x" * (megabytes << 20))
+        time.sleep(then_s)
+        return os.getpid()
+
+    engine, workers = LokyEngine(1), []
+    try:
+        for job, (megabytes, then_s) in enumerate([(1, 0.0), (400, 1.1), (1, 0.0), (1, 0.0)]):
+            engine.submit(job, grow, megabytes, then_s)
+            workers += [done.value for done in engine.wait(60.0)]
+    finally:
+        engine.close()
+    assert len(workers) == 4
+    assert len(set(workers)) == 1
+
+
+def test_ended_workers_leave_no_semaphores_behind() -> None:
+    pytest.importorskip("tqdm")
+    code = """
+from benchmarks.engines import LokyEngine
+
+def trace():  # which shows a progress bar that is switched off
+    from tqdm import tqdm
+    return len(list(tqdm([0], disable=True)))
+
+engine = LokyEngine(1)
+engine.submit(0, trace)
+found = list(engine.wait(60.0))
+engine.close()
+print(found[0].value)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
+    assert done.stderr == ""

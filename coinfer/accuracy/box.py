@@ -71,12 +71,14 @@ class Decisions:
         cut: positions in the box's cuts, (B,).
         codec: rows of the codec's variables, (B, K); 0 where a plan has no such part.
         snr_db: of the channel, (B,); NaN where nothing goes through one.
+        at: what crosses, where a box has worked it out already.
     """
 
     kept: Counts
     cut: Counts
     codec: Counts
     snr_db: Floats
+    at: Crossing | None = None
 
     def __len__(self) -> int:
         """B."""
@@ -199,7 +201,7 @@ class Box:
             drawn = low + (high - low) * self._column(points, "snr_db")
             rounded = np.clip(np.round(drawn, _SNR_DECIMALS), low, high)
             snr_db = np.where(at.sent, rounded, np.nan)
-        return Decisions(kept, cut, codec, snr_db)
+        return Decisions(kept, cut, codec, snr_db, at)
 
     def units(self, decisions: Decisions) -> Floats:
         """Return points (B, D) of the unit cube that `decide` maps to these decisions.
@@ -207,7 +209,7 @@ class Box:
         Raises:
             CoinferError: when a value lies outside the box: naming it and its range.
         """
-        at = self.crossing(decisions.kept, decisions.cut)
+        at = self.crossing_of(decisions)
         parts = [
             self._sparsities(decisions) / self.max_sparsity,
             unit_of_whole(decisions.cut, 0, len(self.cuts) - 1),
@@ -235,21 +237,19 @@ class Box:
         A sparsity is the least that removes what is removed; the cut is its number (1..N as in the
         paper, 0 for the input); what a plan does not have is `Variable.absent`.
         """
-        absent = np.array([variable.absent for variable in self.codec.variables])
-        codec = decisions.codec
-        parts = [
-            self._sparsities(decisions),
-            decisions.cut + self._first_cut,
-            np.where(codec == 0, absent, codec),
-        ]
+        codec, columns = decisions.codec, self.codec_columns
+        features = np.empty((len(decisions), self.dimension))
+        features[:, : columns.start - 1] = self._sparsities(decisions)
+        features[:, columns.start - 1] = decisions.cut + self._first_cut
+        features[:, columns] = np.where(codec == 0, self._absent[columns], codec)
         if self.family.noisy:
             snr_db = decisions.snr_db
-            parts.append(np.where(np.isnan(snr_db), self.variables[-1].absent, snr_db))
-        return np.column_stack(parts).astype(np.float64)
+            features[:, -1] = np.where(np.isnan(snr_db), self._absent[-1], snr_db)
+        return features
 
     def plans(self, decisions: Decisions) -> tuple[Plan, ...]:
         """Return decisions as plans, B of them."""
-        at = self.crossing(decisions.kept, decisions.cut)
+        at = self.crossing_of(decisions)
         return tuple(self._plan(decisions, at, index) for index in range(len(decisions)))
 
     def read(self, plans: Sequence[Plan]) -> Decisions:
@@ -281,18 +281,31 @@ class Box:
 
     def crossing(self, kept: Counts, cut: Counts) -> Crossing:
         """Return what crosses: units kept (B, G), positions in the box's cuts (B,)."""
+        fixed, per_unit = self._crossing
+        elements = fixed[cut] + np.einsum("bg,bg->b", per_unit[cut], kept)
         height, width = self._sides[cut].T
-        elements = self.space.elements(kept)[np.arange(len(cut)), self.positions[cut]]
         channels = elements // (height * width)
         return Crossing(self._interior[cut], channels, height, width, self._rectified[cut])
+
+    def crossing_of(self, decisions: Decisions) -> Crossing:
+        """Return what crosses in B plans."""
+        return decisions.at or self.crossing(decisions.kept, decisions.cut)
+
+    def unchanged(self, decisions: Decisions) -> NDArray[np.bool_]:
+        """Return which plans compute what the unpruned network does, (B,): `Plan.unchanged`."""
+        whole_network: NDArray[np.bool_] = (decisions.kept == self.space.full).all(axis=1)
+        if not whole_network.any():  # as nearly always in a search
+            return whole_network
+        noisy = ~np.isnan(decisions.snr_db)
+        encodes = self.codec.encodes(decisions.codec, self.crossing_of(decisions))
+        return whole_network & ~noisy & ~encodes
 
     def elements(self, decisions: Decisions) -> Counts:
         """Return the elements behind the encoders, (B,).
 
         At cut 0 they are the input's, at cut N the output's, which is not sent.
         """
-        at = self.crossing(decisions.kept, decisions.cut)
-        return self.codec.elements(decisions.codec, at)
+        return self.codec.elements(decisions.codec, self.crossing_of(decisions))
 
     @cached_property
     def positions(self) -> Counts:
@@ -309,6 +322,22 @@ class Box:
     @property
     def _twice(self) -> bool:
         return self.family.prunes == "twice"
+
+    @cached_property
+    def _absent(self) -> Floats:
+        """What stands for a variable that a plan does not have, (D,)."""
+        return np.array([variable.absent for variable in self.variables])
+
+    @cached_property
+    def _crossing(self) -> tuple[Counts, Counts]:
+        """Elements at each cut: fixed ones (len(cuts),), and those per unit kept (len(cuts), G)."""
+        fixed = np.zeros(len(self.cuts), dtype=np.int64)
+        per_unit = np.zeros((len(self.cuts), len(self.space.groups)), dtype=np.int64)
+        for cut, position in enumerate(self.positions.tolist()):
+            fixed[cut] = self.space.crossing[position].fixed
+            for group, count in self.space.crossing[position].terms:
+                per_unit[cut, group] += count
+        return fixed, per_unit
 
     @property
     def _first_cut(self) -> int:
@@ -336,6 +365,11 @@ class Box:
         return rate_of
 
     @cached_property
+    def _group_of(self) -> Counts:
+        """The one prune group of each sparsity, where every group has its own, (R,)."""
+        return np.array([self.space.index(group) for (group,) in self.rates], dtype=np.int64)
+
+    @cached_property
     def _group_before(self) -> Counts:
         """The prune group before each cut, -1 for none."""
         return np.array([group_before(self.space, cut) for cut in self.cuts], dtype=np.int64)
@@ -348,21 +382,25 @@ class Box:
         points = np.asarray(u, dtype=np.float64)
         if points.ndim != 2 or points.shape[1] != self.dimension:
             raise CoinferError(f"points have shape {points.shape}; accepted: (B, {self.dimension})")
-        if not ((points >= 0) & (points <= 1)).all():
+        if points.size and not (points.min() >= 0 and points.max() <= 1):  # NaN is in no range
             raise CoinferError("points lie outside the unit cube; accepted are numbers 0 to 1")
         return points
 
     def _before_cut(self, cut: Counts) -> tuple[Counts, Counts]:
         """Return the plans (rows) whose layer before the cut is pruned again, and its group."""
-        group = self._group_before[cut] if self._twice else np.full(len(cut), -1)
+        if not self._twice:
+            none = np.zeros(0, dtype=np.int64)
+            return none, none
+        group = self._group_before[cut]
         (rows,) = np.nonzero(group >= 0)
         return rows, group[rows]
 
     def _kept_at(self, rates: Floats) -> Counts:
         """Return the units that stay at sparsities (B, R), (B, G)."""
-        # One column more, of zeros, is what groups without a sparsity read.
-        padded = np.column_stack([rates, np.zeros(len(rates))])
-        return self.space.kept_from_sparsity(padded[:, self._rate_of])
+        prunable = self._rate_of >= 0
+        shares = np.zeros((len(rates), len(prunable)))
+        shares[:, prunable] = rates[:, self._rate_of[prunable]]
+        return kept_channels(self.space.full, shares)
 
     def _sparsities(self, decisions: Decisions) -> Floats:
         """Return the sparsities (B, R) and, in a last column, the second one where there is one.
@@ -371,6 +409,8 @@ class Box:
         """
         full, kept, cut = self.space.full, decisions.kept, decisions.cut
         gone = (full - kept) / full
+        if self.family.prunes == "each":
+            return gone[:, self._group_of]
         rows, groups = self._before_cut(cut)
         gone[rows, groups] = 0.0
         columns = [gone[:, self._rate_of == rate].max(axis=1) for rate in range(len(self.rates))]

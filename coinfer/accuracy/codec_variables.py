@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -41,6 +42,9 @@ _CONV = (
 _LINEAR = ("hidden", "width")
 _BOTTLENET = ("channels", "spatial")
 
+# Columns of P1 and P7, of P4 and P8 (no wider than those), of P2 and P5, of P3 and P6.
+_FIRST, _SECOND, _KERNELS, _STRIDES = slice(0, 7, 6), slice(3, 8, 4), slice(1, 5, 3), slice(2, 6, 3)
+
 Flags = NDArray[np.bool_]
 
 
@@ -72,18 +76,18 @@ class Crossing:
             self.rectified[one],
         )
 
-    @property
+    @cached_property
     def elements(self) -> Counts:
         """Elements that cross without a codec, (B,)."""
         return self.channels * self.height * self.width
 
-    @property
+    @cached_property
     def maps(self) -> Flags:
         """Where a feature has an extent in space, (B,)."""
         extended: Flags = self.sent & (self.height * self.width > 1)
         return extended
 
-    @property
+    @cached_property
     def vectors(self) -> Flags:
         """Where a feature has none, (B,)."""
         return self.sent & ~self.maps
@@ -104,6 +108,9 @@ class CodecVariables(Protocol):
 
     def elements(self, rows: Counts, at: Crossing) -> Counts:
         """Return elements that are sent, (B,): of the code, or what crosses without a codec."""
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return where there is a codec, (B,)."""
 
     def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
         """Return the work of encoders and decoders under a counting rule, (B,) each."""
@@ -136,6 +143,10 @@ class NoCodec:
     def elements(self, rows: Counts, at: Crossing) -> Counts:
         """Return what crosses."""
         return at.elements
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return nowhere."""
+        return np.zeros(len(rows), dtype=np.bool_)
 
     def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
         """Return no work."""
@@ -195,15 +206,18 @@ class ConvLinear:
 
     def rows(self, u: Floats, at: Crossing) -> Counts:
         """Return P1 to P8, (B, 8)."""
-        p1 = width(u[:, 0], at.channels)
-        p4 = width(u[:, 3], p1)
-        p7 = width(u[:, 6], at.elements)
-        p8 = width(u[:, 7], p7)
-        kernels = chosen(u[:, [1, 4]], KERNELS).T
-        strides = chosen(u[:, [2, 5]], STRIDES).T
-        rows = np.column_stack([p1, kernels[0], strides[0], p4, kernels[1], strides[1], p7, p8])
-        rows = _of_cut(rows, at)
-        return np.where(self._narrows(rows, at)[:, None], rows, _of_cut(_widest(at), at))
+        rows = np.empty(u.shape, dtype=np.int64)
+        first = width(u[:, _FIRST], np.stack([at.channels, at.elements], axis=1))
+        rows[:, _FIRST] = first
+        rows[:, _SECOND] = width(u[:, _SECOND], first)
+        rows[:, _KERNELS] = chosen(u[:, _KERNELS], KERNELS)
+        rows[:, _STRIDES] = chosen(u[:, _STRIDES], STRIDES)
+        rows[:, :6] *= at.maps[:, None]
+        rows[:, 6:] *= at.vectors[:, None]
+        idle = at.sent & ~self._narrows(rows, at)
+        if idle.any():
+            rows[idle] = _of_cut(_widest(at), at)[idle]
+        return rows
 
     def units(self, rows: Counts, at: Crossing) -> Floats:
         """Return points (B, 8); what is not there narrows least."""
@@ -223,11 +237,16 @@ class ConvLinear:
 
     def elements(self, rows: Counts, at: Crossing) -> Counts:
         """Return P4 H' W' or P8; what crosses where there is no codec, (B,)."""
-        sides = np.stack([at.height, at.width])
+        height, width = at.height, at.width
         for stride in (rows[:, 2], rows[:, 5]):
-            sides = -(-sides // np.maximum(stride, 1))  # convolutions round up
-        code = np.where(at.maps, rows[:, 3] * sides.prod(axis=0), rows[:, 7])
+            step = np.maximum(stride, 1)
+            height, width = -(-height // step), -(-width // step)  # convolutions round up
+        code = np.where(at.maps, rows[:, 3] * height * width, rows[:, 7])
         return np.where(at.sent, code, at.elements)
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return where the code is smaller than what crosses, or a channel follows."""
+        return self._narrows(rows, at)
 
     def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
         """Return the work of two layers, and of their mirror image."""
@@ -353,6 +372,10 @@ class BottleNet:
         """Return C' H' W', (B,)."""
         halves = np.where(rows[:, 1] == 1, 2, 1)
         return rows[:, 0] * (at.height // halves) * (at.width // halves)
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return wherever a feature crosses."""
+        return at.sent
 
     def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
         """Return the work of a convolution and a bounded activation, and of their mirror image."""

@@ -6,6 +6,7 @@ import base64
 from dataclasses import dataclass
 from functools import cached_property
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from coinfer.serial import content_hash, from_data, to_data
 MEASUREMENT_SCHEMA = 1
 
 Flags = NDArray[np.bool_]
+FloorVerdict = Literal["held", "broken", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ def unpack(text: str, count: int) -> Flags:
 
 def floor_held(
     baseline: Flags, candidate: Flags, max_loss: float, *, draws: int = 2000, seed: int = 0
-) -> str:
+) -> FloorVerdict:
     """Return whether a candidate is at most `max_loss` below its baseline: held, broken, undecided.
 
     A paired bootstrap over the same images (design ruling 4): the middle 95 % of the resampled

@@ -20,6 +20,7 @@ whole numbers among the options, so that they can be pruned and searched.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
@@ -181,27 +182,27 @@ def work_of(stages: Stages, shape: Shape, rules: str) -> int:
     return int(LayerGraph(shape, tuple(layers), ()).flops(rules).sum())
 
 
-class StagedCodec:
+class StagedCodec(ABC):
     """A codec written as stages: shape, work and modules follow from them."""
 
     kind: ClassVar[str] = "codec"
     name: ClassVar[str]
 
+    @abstractmethod
     def encoder(self, shape: Shape) -> Stages:
         """Return the encoder's stages for a crossing tensor of `shape`.
 
         Raises:
             CoinferError: when the codec does not take such a tensor.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def decoder(self, shape: Shape) -> Stages:
         """Return the decoder's stages for a crossing tensor of `shape`.
 
         Raises:
             CoinferError: when the codec does not take such a tensor.
         """
-        raise NotImplementedError
 
     def code_shape(self, shape: Shape) -> Shape:
         """Return the shape of the code of a crossing tensor of `shape` (no batch).

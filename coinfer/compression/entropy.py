@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import io
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,14 +61,8 @@ _DEFLATE_LEVEL = 6
 _TABLE_TOTAL = 2**20
 
 
-class FittedCoder:
-    """A coder that knows its levels and its code table: both sides of a link hold one.
-
-    Attributes:
-        levels: what features are quantised to.
-    """
-
-    levels: Levels
+class FittedCoder(ABC):
+    """A coder that knows its levels and its code table: both sides of a link hold one."""
 
     def encode(self, feature: Features) -> bytes:
         """Return what is sent of one feature, of any shape.
@@ -77,53 +72,75 @@ class FittedCoder:
         """
         return self.encode_all(feature[None])[0]
 
+    @abstractmethod
     def decode(self, data: bytes, shape: Shape) -> Values:
         """Return the feature of `shape` that was sent: its quantised values.
 
         Raises:
             CoinferError: when the bytes are no code of such a feature.
         """
-        feature: Values = self.levels.values(self._unpack(data, shape)[None], shape)[0]
-        return feature
 
+    @abstractmethod
     def encode_all(self, features: Features) -> list[bytes]:
         """Return what is sent of each of the features (N, ...), quantised together.
 
         Raises:
             CoinferError: when one holds NaN.
         """
-        shape = features.shape[1:]
-        return [self._pack(row, shape) for row in self.levels.indices(features)]
 
     def sizes_bits(self, features: Features) -> NDArray[np.int64]:
         """Return the bits that are sent of each of the features (N, ...), whole bytes, (N,)."""
         return np.array([8 * len(data) for data in self.encode_all(features)], dtype=np.int64)
 
+    @abstractmethod
     def ideal_bits(self, features: Features) -> float:
         """Return the zero-order entropy of the features' indices, in bits per feature.
 
         What an ideal code for exactly these features (N, ...), one index at a time, would take:
         a bound to compare with, never a payload.
         """
+
+
+class IndexCoder(FittedCoder):
+    """A fitted coder that quantises, and sends the indices.
+
+    Attributes:
+        levels: what features are quantised to.
+    """
+
+    levels: Levels
+
+    def decode(self, data: bytes, shape: Shape) -> Values:
+        """Return the quantised values that the indices in the bytes stand for."""
+        feature: Values = self.levels.values(self._unpack(data, shape)[None], shape)[0]
+        return feature
+
+    def encode_all(self, features: Features) -> list[bytes]:
+        """Return the encoded indices of each of the features."""
+        shape = features.shape[1:]
+        return [self._pack(row, shape) for row in self.levels.indices(features)]
+
+    def ideal_bits(self, features: Features) -> float:
+        """Return the entropy of the indices' frequencies."""
         indices = self.levels.indices(features)
         counts = np.bincount(indices.ravel())
         shares = counts[counts > 0] / indices.size
         return float(-(shares * np.log2(shares)).sum() * indices.shape[1])
 
+    @abstractmethod
     def _pack(self, indices: Indices, shape: Shape) -> bytes:
         """Return the bytes of the indices (symbols,) of a feature of `shape`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _unpack(self, data: bytes, shape: Shape) -> Indices:
         """Return the indices (symbols,) of a feature of `shape`."""
-        raise NotImplementedError
 
     def _symbols(self, shape: Shape) -> int:
         return self.levels.symbols(prod(shape))
 
 
 @dataclass(frozen=True)
-class FixedLength(FittedCoder):
+class FixedLength(IndexCoder):
     """Every index in so many bits, one after the other."""
 
     levels: Levels
@@ -138,7 +155,7 @@ class FixedLength(FittedCoder):
 
 
 @dataclass(frozen=True)
-class HuffmanCode(FittedCoder):
+class HuffmanCode(IndexCoder):
     """A static canonical Huffman code; what training never showed is escaped.
 
     First come the codes of all indices, with the escape's in place of those that have none; then,
@@ -216,7 +233,7 @@ class HuffmanCode(FittedCoder):
 
 
 @dataclass(frozen=True)
-class Deflated(FittedCoder):
+class Deflated(IndexCoder):
     """The indices, a byte or two each, through zlib.
 
     How many bytes that takes depends on the zlib that Python was built with.
@@ -240,7 +257,7 @@ class Deflated(FittedCoder):
 
 
 @dataclass(frozen=True)
-class TiledPng(FittedCoder):
+class TiledPng(IndexCoder):
     """Maps (C, H, W) beside and below each other in one 8-bit grayscale PNG, container included.
 
     A tensor of other axes is taken for maps too: a vector for 1x1 maps. Missing tiles are black.
@@ -295,7 +312,7 @@ class Floats(FittedCoder):
 
 
 @dataclass(frozen=True, init=False)
-class QuantisingCoder:
+class QuantisingCoder(ABC):
     """A coder that quantises to 2^bits levels first.
 
     Attributes:
@@ -333,7 +350,7 @@ class QuantisingCoder:
 
     def fit(
         self, features: Features | Iterable[Features], levels: Levels | None = None
-    ) -> FittedCoder:
+    ) -> IndexCoder:
         """Return the coder fitted to training features.
 
         Args:
@@ -360,8 +377,9 @@ class QuantisingCoder:
     def _levels(self, batches: Iterable[Features]) -> Levels:
         return UniformLevels(self.width, *covering(batches))
 
-    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> FittedCoder:
-        raise NotImplementedError
+    @abstractmethod
+    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> IndexCoder:
+        """Return the coder with these levels and a code table made from training features."""
 
     def _named(self, option: str) -> str:
         return f"coder '{self.name}': {option}"
@@ -419,7 +437,7 @@ class Uniform(QuantisingCoder):
             return super()._levels(batches)
         return UniformLevels(self.width, self.low, self.high)
 
-    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> FittedCoder:
+    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> IndexCoder:
         return FixedLength(levels)
 
 
@@ -472,7 +490,7 @@ class LearnedLevels(QuantisingCoder):
             "levels of its layer"
         )
 
-    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> FittedCoder:
+    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> IndexCoder:
         return FixedLength(levels)
 
 
@@ -484,7 +502,7 @@ class Huffman(QuantisingCoder):
 
     name: ClassVar[str] = "huffman"
 
-    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> FittedCoder:
+    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> IndexCoder:
         return HuffmanCode.trained(levels, batches)
 
 
@@ -493,7 +511,7 @@ class Zlib(QuantisingCoder):
 
     name: ClassVar[str] = "zlib"
 
-    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> FittedCoder:
+    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> IndexCoder:
         return Deflated(levels)
 
 
@@ -505,7 +523,7 @@ class PngFeature(QuantisingCoder):
     def __init__(self, bits: int = _PNG_BITS) -> None:
         super().__init__(whole_number(self._named("bits"), bits, 1, _PNG_BITS))
 
-    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> FittedCoder:
+    def _fitted(self, levels: Levels, batches: Iterable[Features]) -> IndexCoder:
         return TiledPng(levels)
 
 

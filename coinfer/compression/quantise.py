@@ -6,6 +6,7 @@ trains in bfloat16, whose 8 bits of precision could not hold 256 levels.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from math import nan
 
@@ -26,18 +27,18 @@ def straight_through(x: Tensor, replacement: Tensor) -> Tensor:
     return replacement.detach() + (x - x.detach())
 
 
-class Quantiser(nn.Module):
+class Quantiser(nn.Module, ABC):
     """A layer that replaces a code (B, ...) by its quantised values."""
 
     bits: int
 
+    @abstractmethod
     def indices(self, code: Tensor) -> Tensor:
         """Return indices (whole numbers in float32) of a code."""
-        raise NotImplementedError
 
+    @abstractmethod
     def values(self, indices: Tensor) -> Tensor:
         """Return what indices stand for; the quantisers of a noisy channel take fractions too."""
-        raise NotImplementedError
 
     def forward(self, code: Tensor) -> Tensor:
         """Return the quantised code, in float32."""
@@ -47,13 +48,13 @@ class Quantiser(nn.Module):
         """Return what the quantiser adds to the loss; a number."""
         return code.new_zeros((), dtype=torch.float32)
 
+    @abstractmethod
     def calibrate(self, batches: Iterable[Features]) -> None:
         """Learn the range of codes (N, ...) from training data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def levels(self) -> Levels:
         """Return the quantiser in NumPy, for encoding."""
-        raise NotImplementedError
 
 
 class UniformQuantiser(Quantiser):

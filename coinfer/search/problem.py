@@ -52,7 +52,7 @@ def box_workload(
         CoinferError: when the size of what the box's coder sends depends on the data.
     """
     coder = installed_parts().coder(box.coder)
-    at = box.crossing(decisions.kept, decisions.cut)
+    at = box.crossing_of(decisions)
     elements = box.codec.elements(decisions.codec, at)
     encode: Any = 0
     decode: Any = 0
@@ -67,6 +67,12 @@ def box_workload(
         encode_flops=encode,
         decode_flops=decode,
     )
+
+
+def predicted(box: Box, predict: Predict, decisions: Decisions, baseline: float) -> Floats:
+    """Return the accuracies of B plans, (B,): predicted, but for the unpruned network's own."""
+    accuracies = predict(box.features(decisions))
+    return np.where(box.unchanged(decisions), baseline, accuracies)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +151,7 @@ class Problem:
     Attributes:
         box: the parameters generator.
         predict: the accuracy predictor.
+        baseline: accuracy of the unpruned network, which is measured and not predicted.
         floor: predictions must lie above it (strictly: Algorithm 1, line 14).
         environments: a scenario per run.
         source: what the sensor delivers.
@@ -154,6 +161,7 @@ class Problem:
 
     box: Box
     predict: Predict
+    baseline: float
     floor: float
     environments: Environments
     source: Source
@@ -162,14 +170,19 @@ class Problem:
 
     def judge(self, runs: Runs, points: Floats) -> tuple[Flags, Floats]:
         """Return whether points (B, D) of runs (B,) may be taken, and what they cost, (B,)."""
+        _, acceptable, cost = self.assess(runs, points)
+        return acceptable, cost
+
+    def assess(self, runs: Runs, points: Floats) -> tuple[Floats, Flags, Floats]:
+        """Return accuracies of points (B, D) of runs (B,), and what `judge` says of them."""
         decisions = self.box.decide(points)
-        accurate = self.predict(self.box.features(decisions)) > self.floor
-        acceptable = accurate & self.cuts[decisions.cut]
-        return acceptable, self._cost(runs, decisions, self.objective)
+        accuracy = predicted(self.box, self.predict, decisions, self.baseline)
+        acceptable = (accuracy > self.floor) & self.cuts[decisions.cut]
+        return accuracy, acceptable, self._cost(runs, decisions, self.objective)
 
     def accuracy(self, points: Floats) -> Floats:
         """Return the predicted accuracies of points (B, D), (B,)."""
-        return self.predict(self.box.features(self.box.decide(points)))
+        return predicted(self.box, self.predict, self.box.decide(points), self.baseline)
 
     def cost(self, runs: Runs, points: Floats, objective: Objective) -> Floats:
         """Return what points (B, D) of runs (B,) cost, in seconds or joules, (B,)."""
@@ -182,19 +195,22 @@ class Problem:
     def safe(self, runs: int) -> Floats | None:
         """Return a point per run that removes and narrows nothing, (R, D).
 
-        It stands for the unpruned network: at the last allowed cut, where that is cut N nothing is
-        even sent. None when its own prediction is not above the floor.
+        It stands for the unpruned network at whichever allowed cut costs least in the run's
+        scenario, as a method that only partitions would cut. None when there is no cut, or a
+        family that always encodes is predicted not to be above the floor anywhere.
         """
-        unpruned = np.zeros((1, self.box.dimension))
-        effects = np.array([variable.effect for variable in self.box.variables])
-        unpruned[0, effects > 0] = 1.0
         (allowed,) = np.nonzero(self.cuts)
         if not len(allowed):
             return None
-        unpruned[0, self.box.names.index("cut")] = (allowed[-1] + 0.5) / len(self.box.cuts)
-        if not self.accuracy(unpruned)[0] > self.floor:
+        unpruned = np.zeros((len(allowed), self.box.dimension))
+        unpruned[:, [variable.effect > 0 for variable in self.box.variables]] = 1.0
+        unpruned[:, self.box.names.index("cut")] = (allowed + 0.5) / len(self.box.cuts)
+        which = np.repeat(np.arange(runs), len(allowed))
+        acceptable, cost = self.judge(which, np.tile(unpruned, (runs, 1)))
+        cost = np.where(acceptable, cost, np.inf).reshape(runs, len(allowed))
+        if not acceptable.any():
             return None
-        return np.repeat(unpruned, runs, axis=0)
+        return unpruned[cost.argmin(axis=1)]
 
 
 def refusal(scenario: Scenario, objective: Objective) -> str:

@@ -1,0 +1,172 @@
+"""Methods that look at every plan of a small grid: their common adapter.
+
+The QHO paper gives FPGM and BottleNet++ an "auto-selection scheme" without saying what it is
+(Mu et al. 2024, VI-B); 2-step pruning brings its own. Here all three enumerate: `build` predicts
+the accuracies of the grid once and keeps what lies above the floor, which depends on no link, and
+`select` prices what was kept and takes the fastest.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from coinfer.accuracy.box import Box, Decisions, search_box
+from coinfer.accuracy.variables import Floats, unit_of_whole
+from coinfer.cost import Workload, scenario_latency
+from coinfer.method import Context, Library, Method, OpenChoice
+from coinfer.plan import Scenario, Selection, Skip, Task
+from coinfer.search.problem import box_workload, predicted
+from methods.predictor import (
+    Candidate,
+    allowed,
+    at_the_ends,
+    best_of,
+    not_measured,
+    predictor_library,
+    surrogate_of,
+)
+from methods.searching import checked_guard_band
+
+_WORK = ("device_flops", "server_flops", "uplink_bits", "encode_flops", "decode_flops")
+
+GRID_CHOICES = (
+    OpenChoice(
+        "accuracy of a candidate",
+        "predicted from the family's measured plans, strictly above the floor, no guard band",
+        ("train and validate every candidate", "a guard band of the predictor's error"),
+        "the grid has more plans than can be trained; the option `guard_band` adds one",
+    ),
+    OpenChoice(
+        "places to cut",
+        "the end of every block of layers, of the kinds that the convention leaves; where it "
+        "leaves cut 0 or N and the family has no plan there, the unpruned network",
+        ("every layer",),
+        "the measured plans cut there; the end of a block crosses with the fewest elements",
+    ),
+)
+"""What every method of this kind had to choose, for the cards."""
+
+
+@dataclass(frozen=True)
+class GridMethod(Method):
+    """The fastest acceptable plan of a grid. Subclasses name the family and lay out the grid.
+
+    Attributes:
+        family: of plans (`coinfer.accuracy.families`).
+        guard_band: accuracy (0..1) that predictions must have beyond the floor.
+    """
+
+    family: ClassVar[str]
+
+    guard_band: float = 0.0
+
+    def __post_init__(self) -> None:
+        checked_guard_band(self.card.name, self.guard_band)
+
+    @abstractmethod
+    def grid(self, box: Box) -> Decisions:
+        """Return the plans to choose among: in the order of their cuts, the least changed first."""
+
+    def task_of(self, task: Task) -> Task:
+        """Return the task whose box is searched: the one given, unless a method needs another."""
+        return task
+
+    def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
+        """Refuse networks without measured plans."""
+        return not_measured(task, self.family)
+
+    def build(self, task: Task, context: Context) -> Library:
+        """Predict the accuracy of every plan of the grid and tabulate the acceptable ones.
+
+        The library's data are those of `predictor_library`, how many distinct plans the `grid` has
+        at the cuts allowed, and the `acceptable` ones as columns, in its order: their `number` in
+        the grid, what defines them (`cut`, `kept`, `codec`), their work and `accuracy`.
+        """
+        task = self.task_of(task)
+        library = predictor_library(task, self.family, context)
+        box = search_box(task, self.family)
+        surrogate = surrogate_of(library)
+        with context.ledger.phase("search"):
+            grid = self.grid(box)
+            grid = _distinct(grid.take(np.flatnonzero(np.array(allowed(box, context))[grid.cut])))
+            accuracy = predicted(
+                box, lambda x: surrogate.predict(x).accuracy, grid, library.data["baseline"]
+            )
+            number = np.flatnonzero(accuracy > library.data["floor"] + self.guard_band)
+            kept = grid.take(number)
+            work = box_workload(box, kept, context.convention, task.source)
+        columns = {
+            "number": number,
+            "cut": kept.cut,
+            "kept": kept.kept,
+            "codec": kept.codec,
+            **{name: getattr(work, name) for name in _WORK},
+            "accuracy": accuracy[number],
+        }
+        table = {name: column.tolist() for name, column in columns.items()}
+        return Library({**library.data, "grid": len(grid), "acceptable": table})
+
+    def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
+        """Price every acceptable plan and take the fastest; equal costs go to the earliest cut.
+
+        A budget is spent on the ends that the box lacks and then on the grid, earliest cut first;
+        one that does not reach to the last plan of the grid is said.
+        """
+        box = search_box(self.task_of(context.task), self.family)
+        ends = at_the_ends(box, scenario, context)
+        size = limit = library.data["grid"]
+        if context.max_evaluations is not None:
+            spent = ends.selection.evaluations if ends else 0
+            limit = min(size, context.max_evaluations - spent)
+        found = _fastest(library.data["acceptable"], box, scenario, limit)
+        answer = best_of(found, ends)
+        if limit < size and answer.plan is not None:
+            answer = replace(answer, status="budget")
+        context.ledger.spend("search", evaluations=answer.evaluations)
+        return answer
+
+
+def uniformly_pruned(box: Box, sparsities: Floats) -> Decisions:
+    """Return all convolutions pruned by one of S sparsities (S,), at every cut: S plans a cut.
+
+    Raises:
+        CoinferError: when a sparsity lies outside the box.
+    """
+    cuts = np.arange(len(box.cuts))
+    points = np.zeros((len(cuts) * len(sparsities), box.dimension))
+    points[:, box.names.index("sparsity")] = np.tile(sparsities / box.max_sparsity, len(cuts))
+    middles = unit_of_whole(cuts, 0, len(cuts) - 1)
+    points[:, box.names.index("cut")] = np.repeat(middles, len(sparsities))
+    return box.decide(points)
+
+
+def _fastest(table: dict[str, Any], box: Box, scenario: Scenario, limit: int) -> Candidate:
+    """Return the fastest of the acceptable plans among the first `limit` of the grid."""
+    rows = int(np.searchsorted(np.array(table["number"], dtype=np.int64), limit))
+    if not rows:
+        return Candidate(Selection(None, "infeasible", evaluations=limit), np.inf)
+    work = Workload(*(np.array(table[name][:rows]) for name in _WORK))
+    time = scenario_latency(work, scenario).total_s
+    best = int(np.argmin(time))
+    kept, cut, codec = (
+        np.array([table[name][best]], dtype=np.int64) for name in ("kept", "cut", "codec")
+    )
+    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([np.nan])))
+    selection = Selection(
+        plan,
+        predicted_accuracy=table["accuracy"][best],
+        predicted_latency_s=float(time[best]),
+        evaluations=limit,
+    )
+    return Candidate(selection, float(time[best]))
+
+
+def _distinct(decisions: Decisions) -> Decisions:
+    """Return every plan once, where it came first; in layers of few units several rates are one."""
+    rows = np.column_stack([decisions.cut, decisions.kept, decisions.codec])
+    _, first = np.unique(rows, axis=0, return_index=True)
+    return decisions.take(np.sort(first))

@@ -1,0 +1,601 @@
+"""Latency against a swept rate or SNR: the rows behind Figs. 7, 8 and 11, and what they decide.
+
+A method that searches with a seed answers a scenario once per seed. Its median seed speaks for it:
+of an even number the slower of the middle two, so that the number is that of a plan that exists
+and flatters nobody. A seed without a plan counts as slower than every other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.catalog import Catalog
+from benchmarks.matrix import expand, load
+from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.refs import parse_ref
+from reproduce.claims import Claim
+from reproduce.facts import Answered, Case, Facts, Gap, short
+from reproduce.scorecard import Used, joined, latency_evidence, number_text, ratio
+from reproduce.style import method_style
+
+Standing = Literal["held", "broken", "undecided", "unchanged", "predicted"]
+
+PAPER_METHODS = (
+    "all_local",
+    "all_server",
+    "neurosurgeon",
+    "prune_partition",
+    "two_step_pruning",
+    "fpgm",
+    "bottlenet++",
+    "cia",
+    "qho",
+)
+"""The methods of the paper's comparison (Mu et al. 2024, VI-B), in its order."""
+
+PAPER_NETWORKS = {"alexnet": "AlexNet", "regnet_x_400mf": "RegNetX-400MF"}
+"""The paper's networks: our models' names, and its own. Variants are `name-variant`."""
+
+_RESAMPLES = 1000
+_INTERVAL = (2.5, 97.5)
+_BIT_PER_MBIT = 1e6
+
+
+def network_text(model: str) -> str:
+    """A network, and which one of the paper's it stands for."""
+    title = PAPER_NETWORKS.get(model.partition("-")[0], "")
+    known = title and model not in PAPER_NETWORKS
+    return f"{model} (the paper's is {title})" if known else model
+
+
+@dataclass(frozen=True)
+class Place:
+    """One point of the x axis: a link, with the SNR of a radio; `x` is in Mb/s or dB."""
+
+    link: str
+    snr_db: float | None
+    x: float
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """The axes of a matrix whose scenarios on a device differ in rate or SNR alone.
+
+    Attributes:
+        matrix: its name.
+        model, server, convention: what all cells share.
+        devices, methods: in the order of the file.
+        places: by rising x.
+        seeds: how often a method is asked in every case.
+        unit: of x, `Mb/s` or `dB`.
+        bandwidth_hz: of the radio where the SNR is swept.
+    """
+
+    matrix: str
+    model: str
+    server: str
+    convention: str
+    devices: tuple[str, ...]
+    methods: tuple[str, ...]
+    places: tuple[Place, ...]
+    seeds: Mapping[str, int]
+    unit: Literal["Mb/s", "dB"]
+    bandwidth_hz: float | None
+
+    def case(self, device: str, place: Place) -> Case:
+        """The scenario of a device at a place."""
+        return Case(
+            self.model, device, self.server, place.link, self.convention, snr_db=place.snr_db
+        )
+
+    def text(self, x: float) -> str:
+        """A place on the x axis, for people."""
+        return f"{x:.3g} {self.unit}"
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Methods of the paper's comparison that the matrix does not have."""
+        ours = {parse_ref(method).name for method in self.methods}
+        return tuple(name for name in PAPER_METHODS if name not in ours)
+
+
+@cache
+def sweep_of(matrix: str) -> Sweep:
+    """Return the axes of a shipped matrix.
+
+    Raises:
+        CoinferError: when there is no such matrix, or its cells differ in more than device,
+            method, seed and one of rate and SNR.
+    """
+    catalog, loaded = Catalog(), load(matrix)
+    cells = expand(loaded, catalog)
+    for axis in ("model", "server", "convention", "max_accuracy_loss"):
+        if len({getattr(cell, axis) for cell in cells}) > 1:
+            raise CoinferError(f"matrix '{matrix}' has several of axis '{axis}'; a sweep has one")
+    links = {link: catalog.presets.link(link) for link in {cell.link for cell in cells}}
+    radios = {link: found for link, found in links.items() if found.needs_snr}
+    if radios and len(links) > 1:
+        raise CoinferError(f"matrix '{matrix}' sweeps over rates and SNRs; a sweep has one")
+    places = set()
+    for cell in cells:
+        rate_bps = links[cell.link].rate_bps
+        x = cell.snr_db if rate_bps is None else rate_bps / _BIT_PER_MBIT
+        if x is None:
+            raise CoinferError(f"link '{cell.link}' of matrix '{matrix}' has neither rate nor SNR")
+        places.add(Place(cell.link, cell.snr_db, x))
+    given = [str(catalog.method(ref).ref) for ref in loaded.methods]
+    seeds: dict[str, set[int]] = {}
+    for cell in cells:
+        seeds.setdefault(cell.method, set()).add(cell.seed)
+    return Sweep(
+        matrix,
+        cells[0].model,
+        cells[0].server,
+        cells[0].convention,
+        tuple(dict.fromkeys(catalog.presets.canonical("device", d) for d in loaded.devices)),
+        tuple(dict.fromkeys(method for method in given if method in seeds)),
+        tuple(sorted(places, key=lambda place: place.x)),
+        {method: len(found) for method, found in seeds.items()},
+        "dB" if radios else "Mb/s",
+        next(iter(radios.values())).bandwidth_hz if radios else None,
+    )
+
+
+@dataclass(frozen=True)
+class Point:
+    """What a method answers in one case, over its seeds.
+
+    Attributes:
+        case: the scenario.
+        x: where it is in the sweep.
+        method: its ref.
+        asked: seeds that the matrix asks for.
+        rows: one per seed, the fastest first and those without a plan last.
+        gap: why there is no median; None with one.
+        told: the same without naming the case, '' with a median.
+    """
+
+    case: Case
+    x: float
+    method: str
+    asked: int
+    rows: tuple[Answered, ...]
+    gap: Gap | None = None
+    told: str = ""
+
+    @property
+    def answered(self) -> int:
+        """Seeds with a plan."""
+        return sum(row.result.status == "ok" for row in self.rows)
+
+    @property
+    def median(self) -> Answered | None:
+        """The row of the median seed."""
+        return None if self.gap else self.rows[len(self.rows) // 2]
+
+    @property
+    def median_s(self) -> float:
+        """Latency of the median seed; NaN without one."""
+        return math.nan if self.gap else seconds(self.rows[len(self.rows) // 2])
+
+    @property
+    def quartiles_s(self) -> tuple[float, float]:
+        """Latencies of the seeds at or next outside the quartiles; NaN without a median."""
+        if self.gap:
+            return math.nan, math.nan
+        last = len(self.rows) - 1
+        return tuple(  # type: ignore[return-value]
+            seconds(self.rows[i]) for i in (math.floor(last / 4), math.ceil(3 * last / 4))
+        )
+
+    @property
+    def standing(self) -> Standing | None:
+        """What is known of the accuracy of the median seed's plan; None without one."""
+        return None if self.median is None else standing(self.median)
+
+    @property
+    def evidence(self) -> str:
+        """Evidence classes of the median: of its latency, and of the accuracy that admits it."""
+        if self.median is None:
+            return ""
+        accuracy = {"unchanged": "", "predicted": "predicted"}.get(
+            standing(self.median), "measured"
+        )
+        return joined((latency_evidence(self.median), accuracy))
+
+
+def seconds(row: Answered) -> float:
+    """A row's latency; infinite without a plan."""
+    return row.result.latency["total_s"] if row.result.status == "ok" else math.inf
+
+
+def standing(row: Answered) -> Standing:
+    """What is known of the accuracy of a row's plan.
+
+    `unchanged`: the plan leaves the network as it is, so nothing can be lost. `held`, `broken` and
+    `undecided`: this very plan was measured (design ruling 4). `predicted`: neither.
+    """
+    plan = row.result.plan or {}
+    if not plan.get("keep") and plan.get("codec", "identity") == "identity":
+        return "unchanged"
+    if row.result.measured_accuracy is None:
+        return "predicted"
+    return row.result.floor_held or "undecided"
+
+
+def point(facts: Facts, sweep: Sweep, device: str, place: Place, method: str) -> Point:
+    """Return what a method answers at a place of the sweep."""
+    return point_of(facts, sweep.case(device, place), place.x, method, sweep.seeds[method])
+
+
+def point_of(facts: Facts, case: Case, x: float, method: str, asked: int) -> Point:
+    """Return what a method answers in a case that it is asked about with so many seeds."""
+    found = facts.rows_of(case, method)
+    if isinstance(found, Gap):
+        told = "no row" if found.reason.startswith("no row") else found.reason
+        return Point(case, x, method, asked, (), found, told)
+    rows = tuple(sorted(found, key=lambda row: (seconds(row), row.cell.seed)))
+    middle = rows[len(rows) // 2].result
+    if middle.status == "ok":
+        return Point(case, x, method, asked, rows)
+    told = f"{middle.status}: {middle.reason}"
+    gap = Gap(f"{method} on {short(case.device)} over {case.place} {told}")
+    return Point(case, x, method, asked, rows, gap, told)
+
+
+def panel(facts: Facts, sweep: Sweep, device: str) -> list[Point]:
+    """Return every point of a device, method by method, by rising x."""
+    return [
+        point(facts, sweep, device, place, method)
+        for method in sweep.methods
+        for place in sweep.places
+    ]
+
+
+@dataclass(frozen=True)
+class Verified:
+    """How many plans of median seeds that change their network were measured.
+
+    Attributes:
+        measured: of them.
+        changed: plans that prune or encode.
+        unchanged: plans that leave their network as it is.
+        broken, undecided: of the measured ones, those whose floor did not hold, or not surely.
+    """
+
+    measured: int
+    changed: int
+    unchanged: int
+    broken: int
+    undecided: int
+
+    @classmethod
+    def of(cls, points: Sequence[Point]) -> Verified:
+        """Count points."""
+        found = [point.standing for point in points if point.standing is not None]
+        unchanged = found.count("unchanged")
+        changed = len(found) - unchanged
+        return cls(
+            changed - found.count("predicted"),
+            changed,
+            unchanged,
+            found.count("broken"),
+            found.count("undecided"),
+        )
+
+    @property
+    def text(self) -> str:
+        """The verified share in one clause."""
+        if not self.changed:
+            return "no plan changes its network"
+        told = f"verified {self.measured} of {self.changed} plans that change their network"
+        told += f" ({100 * self.measured / self.changed:.0f} %)"
+        some = [
+            f"{number} {what}"
+            for number, what in ((self.broken, "broken"), (self.undecided, "undecided"))
+            if number
+        ]
+        told += f", floor {' and '.join(some)}" if some else ""
+        return told + (", the others predicted" if self.measured < self.changed else "")
+
+
+# What the rows decide: the numbers of claims.
+
+
+@dataclass(frozen=True)
+class Column:
+    """All methods at one place of a device's sweep."""
+
+    place: Place
+    points: Mapping[str, Point]
+
+    @property
+    def answers(self) -> dict[str, float]:
+        """Latency by method, of those that answer."""
+        return {name: p.median_s for name, p in self.points.items() if p.median is not None}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The columns that a claim is about.
+
+    Attributes:
+        sweep: their matrix.
+        columns: by rising x.
+        left_out: places that the claim excepts.
+    """
+
+    sweep: Sweep
+    columns: tuple[Column, ...]
+    left_out: int
+
+
+def compared(claim: Claim, facts: Facts) -> Compared | Gap:
+    """Return what a claim is about, or why that cannot be decided.
+
+    Raises:
+        CoinferError: when the matrix is no sweep, or has not the device.
+    """
+    asked = claim.sweep
+    assert asked is not None
+    sweep = sweep_of(claim.matrix)
+    if asked.device not in sweep.devices:
+        raise UnknownNameError("device of the sweep", asked.device, sweep.devices)
+    columns = [
+        Column(
+            place, {name: point(facts, sweep, asked.device, place, name) for name in sweep.methods}
+        )
+        for place in sweep.places
+        if (asked.least is None or place.x >= asked.least)
+        and (asked.most is None or place.x <= asked.most)
+    ]
+    for column in columns:
+        for one in column.points.values():
+            if one.gap is not None and one.gap.helps:
+                return Gap(one.gap.told(claim.matrix))
+            if one.rows and len(one.rows) < one.asked:
+                gap = Gap(
+                    f"{one.method} at {sweep.text(one.x)} has rows of {len(one.rows)} of "
+                    f"{one.asked} seeds",
+                    "computes the others",
+                )
+                return Gap(gap.told(claim.matrix))
+    kept = tuple(c for c in columns if not _fastest(asked.unless_fastest, c))
+    if not kept:
+        return Gap(f"{asked.unless_fastest} is the fastest at every point")
+    return Compared(sweep, kept, len(columns) - len(kept))
+
+
+def _fastest(method: str, column: Column) -> bool:
+    answers = column.answers
+    return method in answers and answers[method] <= min(answers.values())
+
+
+def second_best(claim: Claim, among: Compared) -> list[Used] | Gap:
+    """Gain over the fastest of the other methods; below 1 where that one is ahead."""
+    return _against_one(claim, among, min)
+
+
+def worst(claim: Claim, among: Compared) -> list[Used] | Gap:
+    """Gain over the slowest of the other methods."""
+    return _against_one(claim, among, max)
+
+
+def _against_one(claim: Claim, among: Compared, choose: Callable[..., Point]) -> list[Used] | Gap:
+    (fast,) = claim.fast
+    found = []
+    for column in among.columns:
+        bottom = column.points[fast]
+        if bottom.gap is not None:
+            return bottom.gap
+        others = [p for name, p in column.points.items() if name != fast and p.median is not None]
+        if not others:
+            return Gap(f"no method but {fast} has an answer at {among.sweep.text(bottom.x)}")
+        found.append(_used(among.sweep, choose(others, key=lambda p: p.median_s), bottom))
+    return found
+
+
+def each(claim: Claim, among: Compared) -> list[Used] | Gap:
+    """Every slow method (all others, if none is named) over every fast one, at every place."""
+    slow = claim.slow or tuple(name for name in among.sweep.methods if name not in claim.fast)
+    found = []
+    for column in among.columns:
+        for name in claim.fast:
+            bottom = column.points[name]
+            if bottom.gap is not None:
+                return bottom.gap
+            others = [column.points[other] for other in slow]
+            found += [_used(among.sweep, top, bottom) for top in others if top.median is not None]
+    return found or Gap(f"none of {', '.join(slow)} has an answer")
+
+
+def spread(claim: Claim, among: Compared) -> list[Used] | Gap:
+    """Longest over shortest latency of a method; of a slow method over that of a fast one."""
+    found = {}
+    for name in (*claim.fast, *claim.slow):
+        points = [column.points[name] for column in among.columns]
+        missing = next((p.gap for p in points if p.gap is not None), None)
+        if missing is not None and name in claim.fast:
+            return missing
+        if missing is None:
+            rows = [p.median for p in points if p.median is not None]
+            times = [p.median_s for p in points]
+            evidence = joined(p.evidence for p in points)
+            found[name] = max(times) / min(times), evidence, tuple(row.key for row in rows)
+    if not claim.slow:
+        return [Used(None, "", name, *found[name]) for name in claim.fast]
+    used = [
+        Used(None, slow, fast, top / bottom, joined((above, below)), rows + more)
+        for fast in claim.fast
+        for slow in claim.slow
+        if slow in found
+        for (top, above, rows), (bottom, below, more) in [(found[slow], found[fast])]
+    ]
+    return used or Gap(f"none of {', '.join(claim.slow)} has an answer at every point")
+
+
+def _used(sweep: Sweep, slow: Point, fast: Point) -> Used:
+    assert slow.median is not None
+    assert fast.median is not None
+    return Used(
+        fast.case,
+        slow.method,
+        fast.method,
+        ratio(slow.median_s, fast.median_s),
+        joined((slow.evidence, fast.evidence)),
+        (slow.median.key, fast.median.key),
+        place=sweep.text(fast.x),
+    )
+
+
+MEASURES: dict[str, Callable[[Claim, Compared], list[Used] | Gap]] = {
+    "second_best": second_best,
+    "worst": worst,
+    "each": each,
+    "spread": spread,
+}
+
+
+def numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
+    """Return every number that a claim about a sweep rests on, or why there is none.
+
+    Raises:
+        UnknownNameError: when no computation has the name that the claim gives.
+    """
+    assert claim.sweep is not None
+    if claim.sweep.measure not in MEASURES:
+        raise UnknownNameError("measure of a sweep", claim.sweep.measure, MEASURES)
+    among = compared(claim, facts)
+    if isinstance(among, Gap):
+        return among
+    found = MEASURES[claim.sweep.measure](claim, among)
+    if isinstance(found, list) and any(math.isnan(used.value) for used in found):
+        return Gap("a ratio of two dead links is no number")
+    return found
+
+
+def conditions(claim: Claim, facts: Facts) -> tuple[str, ...]:
+    """Return the conditions of a decided claim, for people.
+
+    Network, rules, places, seeds, methods and what was verified; and the interval over seeds, if
+    the claim is about an extreme.
+    """
+    among = compared(claim, facts)
+    assert isinstance(among, Compared)
+    assert claim.sweep is not None
+    sweep, columns = among.sweep, among.columns
+    what = "rate" if sweep.unit == "Mb/s" else "SNR"
+    places = f"{len(columns)} {what}{'s' * (len(columns) != 1)}"
+    if len(columns) > 1:
+        places += f" from {columns[0].place.x:.3g} to {sweep.text(columns[-1].place.x)}"
+    else:
+        places += f", {sweep.text(columns[0].place.x)}"
+    if among.left_out:
+        title = method_style(claim.sweep.unless_fastest).label
+        places += f" ({among.left_out} left out, where {title} is the fastest)"
+    points = [point for column in columns for point in column.points.values()]
+    seeds = max(point.asked for point in points)
+    told = [
+        network_text(sweep.model),
+        f"convention {sweep.convention}",
+        places,
+        *([f"radio of {sweep.bandwidth_hz / 1e6:g} MHz"] if sweep.bandwidth_hz else []),
+        f"median of {seeds} seed{'s' * (seeds != 1)} where a method has any",
+        _methods_text(sweep, points),
+        Verified.of(points).text,
+    ]
+    return tuple(filter(None, (", ".join(told), _interval_text(claim, among))))
+
+
+def _methods_text(sweep: Sweep, points: Sequence[Point]) -> str:
+    """Which methods are compared, and which of the paper's are not."""
+    there = {point.method for point in points if point.median is not None}
+    text = f"among {len(there)} methods"
+    if sweep.absent:
+        text += f" without the paper's {', '.join(method_style(m).label for m in sweep.absent)}"
+    silent = [f"{', '.join(names)} ({told})" for told, names in unanswered(sweep, points).items()]
+    return text + (f", no answer of {'; '.join(silent)}" if silent else "")
+
+
+def unanswered(sweep: Sweep, points: Sequence[Point]) -> dict[str, list[str]]:
+    """Reasons why there is no answer, each with the methods that it holds for, by label.
+
+    A method that answers elsewhere is named with the number of its points that lack one.
+    """
+    shared: dict[str, list[str]] = {}
+    for method in sweep.methods:
+        own = [point for point in points if point.method == method]
+        for told in dict.fromkeys(point.told for point in own if point.gap is not None):
+            number = sum(point.told == told for point in own)
+            part = "" if number == len(own) else f" at {number} of {len(own)} points"
+            shared.setdefault(told, []).append(method_style(method).label + part)
+    return shared
+
+
+def _interval_text(claim: Claim, among: Compared) -> str:
+    """The 95 % interval of an extreme over resampled seeds, '' where there is none to tell."""
+    assert claim.sweep is not None
+    last = claim.sweep.measure == "worst"
+    if claim.kind not in ("min", "max") or claim.sweep.measure not in ("second_best", "worst"):
+        return ""
+    medians = {
+        name: _resampled_medians(np.array([_by_seed(c.points[name]) for c in among.columns]), i)
+        for i, name in enumerate(among.sweep.methods)
+        if all(column.points[name].rows for column in among.columns)
+    }
+    if all(len(own) == 1 for own in medians.values()):
+        return ""
+    (fast,) = claim.fast
+    shape = (_RESAMPLES, len(among.columns))
+    answered = {
+        name: np.array([c.points[name].median is not None for c in among.columns])
+        for name in medians
+    }
+    # A method without an answer at a place is nobody's rival there, as in the number itself.
+    none = -np.inf if last else np.inf
+    others = np.stack(
+        [
+            np.where(answered[name], np.broadcast_to(own, shape), none)
+            for name, own in medians.items()
+            if name != fast
+        ]
+    )
+    with np.errstate(invalid="ignore"):
+        gains = (np.max if last else np.min)(others, axis=0) / medians[fast]
+    extremes = (np.max if claim.kind == "max" else np.min)(gains, axis=1)
+    if not np.isfinite(extremes).all():
+        return ""
+    low, high = np.percentile(extremes, _INTERVAL)
+    return (
+        f"95 % interval over the seeds {number_text(float(low), 'x')} to "
+        f"{number_text(float(high), 'x')}"
+    )
+
+
+def _by_seed(point: Point) -> list[float]:
+    return [seconds(row) for row in sorted(point.rows, key=lambda row: row.cell.seed)]
+
+
+def _resampled_medians(times_s: NDArray[np.float64], stream: int) -> NDArray[np.float64]:
+    """Medians over resampled seeds, the same seeds at every place.
+
+    Args:
+        times_s: latency by place and seed, (X, S).
+        stream: tells methods apart: their seeds have nothing in common.
+
+    Returns:
+        (B, X), or (1, X) where there is one seed.
+    """
+    seeds = times_s.shape[1]
+    if seeds == 1:
+        return times_s.T
+    drawn = np.random.default_rng([0, stream]).integers(seeds, size=(_RESAMPLES, seeds))
+    middle: NDArray[np.float64] = np.sort(times_s[:, drawn], axis=2)[:, :, seeds // 2].T
+    return middle
