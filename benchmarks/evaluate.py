@@ -132,7 +132,7 @@ def _selections_input(method: Method, catalog: Catalog) -> dict[str, str]:
 def _measured_input(model: str) -> dict[str, str]:
     """Rows take accuracies and payloads from the tables of a network that has some."""
     known = measurements(model)
-    return {} if known is None else {"measured": known.hash}
+    return {} if known is None else {"measurements": known.hash}
 
 
 def code_inputs(method: Method, parts: Parts) -> dict[str, str]:

@@ -29,6 +29,7 @@ COMPONENTS = {
     "link": "the numbers of the link",
     "data": "the data",
     "measurements": "the table of measurements",
+    "selections": "the frozen selections",
     "numpy": "the version of numpy",
     "python": "the version of Python",
 }

@@ -13,6 +13,7 @@ from coinfer.clitypes import MODEL
 
 if TYPE_CHECKING:
     from benchmarks.rows import Row
+    from coinfer.plan import Plan
 
 _STORE = click.option(
     "--store",
@@ -46,7 +47,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
     from coinfer.accuracy.recipe import recipe
     from coinfer.accuracy.table import Origin
 
-    plans = {}
+    plans: dict[str, Plan] = {}
     for matrix in matrices:
         rows = [row for row in learned_rows(matrix, store) if row.cell.model == model]
         plans |= {plan.hash: plan for plan in chosen_plans(rows)}
@@ -97,8 +98,8 @@ def freeze(matrix: str, store: Path, out: Path) -> None:
     coinfer run fig7 --store fig7.sqlite
     coinfer freeze fig7 --store fig7.sqlite -o benchmarks/selections/fig7.json
     """
+    from benchmarks.provenance import package_versions
     from benchmarks.selections import write_selections
-    from coinfer.versions import package_versions
 
     rows = learned_rows(matrix, store)
     about = {"matrix": matrix, "versions": package_versions()}

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from coinfer.method import MethodCard, OpenChoice
-from methods.searching import SEARCH_CHOICES, Searching, checked_guard_band
+from methods.searching import SEARCH_CHOICES, Searching, checked_budget, checked_guard_band
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,7 @@ class PrunePartition(Searching):
 
     Attributes:
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        max_evaluations: candidates that one search may look at.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -39,7 +40,6 @@ class PrunePartition(Searching):
     )
     family: ClassVar[str] = "prune-partition"
 
-    guard_band: float = 0.0
-
     def __post_init__(self) -> None:
         checked_guard_band("prune_partition", self.guard_band)
+        checked_budget("prune_partition", self.max_evaluations)

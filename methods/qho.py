@@ -15,7 +15,13 @@ from coinfer.errors import CoinferError
 from coinfer.method import MethodCard, OpenChoice
 from coinfer.search.problem import OBJECTIVES, Objective
 from coinfer.search.settings import Settings
-from methods.searching import SEARCH_CHOICES, Searching, checked_guard_band
+from methods.searching import (
+    SEARCH_CHOICES,
+    SETTINGS,
+    Searching,
+    checked_budget,
+    checked_guard_band,
+)
 
 _READINGS = ("restated", "literal")
 
@@ -31,6 +37,7 @@ class Qho(Searching):
         particles, scales, shrink: k, iota_max and lambda.
         objective: `latency`, or `energy` of the device where watts are given.
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        max_evaluations: candidates that one search may look at.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -94,7 +101,6 @@ class Qho(Searching):
     scales: int = 20
     shrink: float = 1.3
     objective: Objective = "latency"
-    guard_band: float = 0.0
 
     def __post_init__(self) -> None:
         if self.reading not in _READINGS:
@@ -104,12 +110,15 @@ class Qho(Searching):
                 f"qho: objective is '{self.objective}'; allowed: {', '.join(OBJECTIVES)}"
             )
         checked_guard_band("qho", self.guard_band)
+        checked_budget("qho", self.max_evaluations)
         _ = self.settings  # refuses numbers that are none
 
     @property
     def settings(self) -> Settings:
         """How Algorithm 1 is read."""
-        base = Settings() if self.reading == "restated" else Settings.literal()
+        base = SETTINGS
+        if self.reading == "literal":
+            base = replace(Settings.literal(), max_passes=SETTINGS.max_passes)
         own = Settings(
             particles=self.particles, scales=self.scales, shrink=self.shrink, accept=self.accept
         )

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from coinfer.accuracy.box import search_box
-from coinfer.checks import real_number
+from coinfer.checks import real_number, whole_number
 from coinfer.method import Context, Library, Method, OpenChoice
 from coinfer.plan import Scenario, Selection, Skip, Task
 from coinfer.search.problem import Environments, Objective, Problem, refusal
@@ -28,6 +28,11 @@ from methods.predictor import (
 # Draws of a particle that one question may hold; changes the speed only.
 _AHEAD = 4
 _SEEDS = 2**63 - 1
+
+# Particles wander for ever among plans of equal cost (a cut without codec leaves eight variables
+# idle), so that a scale ends at its cap; 200 transitions would spend the whole budget there.
+_MAX_PASSES = 20
+SETTINGS = Settings(max_passes=_MAX_PASSES)
 
 
 SEARCH_CHOICES = (
@@ -50,6 +55,12 @@ SEARCH_CHOICES = (
         "Algorithm 1, line 14; the option `guard_band` adds one",
     ),
     OpenChoice(
+        "end of a search",
+        "20 scales, at most 20 transitions at each, at most 20,000 candidates in all",
+        ("200 transitions",),
+        "the algorithm as printed need not end; what is cut off is said as status budget",
+    ),
+    OpenChoice(
         "draws",
         "a coordinate outside of its range is drawn anew, at most 200 draws per particle",
         ("clipped", "reflected"),
@@ -66,16 +77,18 @@ class Searching(Method):
     Attributes:
         family: which plans (`coinfer.accuracy.families`).
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        max_evaluations: candidates that one search may look at.
     """
 
     family: ClassVar[str]
 
     guard_band: float = 0.0
+    max_evaluations: int = 20_000
 
     @property
     def settings(self) -> Settings:
         """How QHO's Algorithm 1 is read."""
-        return Settings()
+        return SETTINGS
 
     @property
     def minimised(self) -> Objective:
@@ -106,9 +119,10 @@ class Searching(Method):
         problem = self.problem(library, scenarios, contexts[0])
         pairs = list(zip(scenarios, contexts, strict=True))
         ends = [at_the_ends(problem.box, *pair, self.minimised) for pair in pairs]
-        budget = contexts[0].max_evaluations
-        if budget is not None:  # it is spent on the ends that the box lacks first
-            budget -= ends[0].selection.evaluations if ends[0] else 0
+        budget = self.max_evaluations
+        given = contexts[0].max_evaluations
+        if given is not None:  # it is spent on the ends that the box lacks first
+            budget = min(budget, given - (ends[0].selection.evaluations if ends[0] else 0))
             if budget < 1:
                 return [_spent(end, context) for end, context in zip(ends, contexts, strict=True)]
         outcomes = search(
@@ -140,6 +154,15 @@ class Searching(Method):
             np.array(allowed(box, context)),
             self.minimised,
         )
+
+
+def checked_budget(method: str, value: Any) -> int:
+    """Return a number of candidates, if it is one.
+
+    Raises:
+        CoinferError: when it is no whole number of 1 or more.
+    """
+    return whole_number(f"{method}: max_evaluations", value, low=1)
 
 
 def checked_guard_band(method: str, value: Any) -> float:

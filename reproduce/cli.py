@@ -61,6 +61,12 @@ def _tables() -> Iterable[str]:
     "`coinfer sweep` or `coinfer recipe-study` wrote.  [default: the largest shipped one of "
     "alexnet-cifar]",
 )
+@click.option(
+    "--reselect",
+    is_flag=True,
+    help="Let methods that learn search anew, instead of drawing the plans that ship frozen. "
+    "Minutes; plans that were never measured are then only predicted.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but errors and DIR.")
 def reproduce(
     name: str,
@@ -68,6 +74,7 @@ def reproduce(
     store: Path | None,
     jobs: int | None,
     table: str | None,
+    reselect: bool,
     quiet: bool,
 ) -> int:
     """Reproduce FIGURE, from cells or measurements, and hold the paper's claims against it.
@@ -79,7 +86,7 @@ def reproduce(
 
     \b
     coinfer reproduce fig6
-    coinfer reproduce fig6 --out /tmp/fig6 --jobs 2
+    coinfer reproduce fig7 --out /tmp/fig7 --jobs 2
     coinfer reproduce table4
     coinfer reproduce table4 --table my-sweep.csv
     coinfer reproduce study
@@ -97,7 +104,10 @@ def reproduce(
     found = figure(name)
     folder = out or Path("out") / found.name
     computed = found.reads == "matrix"
-    given = {"--store": store, "--jobs": jobs} if not computed else {"--table": table}
+    anew = True if reselect else None
+    given: dict[str, object] = {"--table": table}
+    if not computed:
+        given = {"--store": store, "--jobs": jobs, "--reselect": anew}
     for option, value in given.items():
         if value is not None:
             how = "is computed" if computed else f"is made from a {found.reads}"
@@ -107,7 +117,9 @@ def reproduce(
         if store is None:
             folder.mkdir(parents=True, exist_ok=True)
         store_path = store or folder / "results.sqlite"
-        facts, summary = _computed(found, store_path, 1 if jobs is None else jobs, quiet)
+        facts, summary = _computed(
+            found, store_path, 1 if jobs is None else jobs, quiet, reselect=reselect
+        )
         files.append(store_path)
     else:
         facts = collect.facts_of_file(found.reads, table)
@@ -133,7 +145,9 @@ def reproduce(
     return 0 if summary is None else summary.exit_code
 
 
-def _computed(found: Figure, store: Path, jobs: int, quiet: bool) -> tuple[Facts, Summary]:
+def _computed(
+    found: Figure, store: Path, jobs: int, quiet: bool, *, reselect: bool
+) -> tuple[Facts, Summary]:
     """Trace a figure's networks, run its matrix into a store and return what it needs."""
     from benchmarks.progress import Silent, default_progress
     from reproduce import collect
@@ -145,7 +159,11 @@ def _computed(found: Figure, store: Path, jobs: int, quiet: bool) -> tuple[Facts
             traced = f"traced {model}: {len(graph)} layers, {len(graph.cuts)} legal cuts"
             click.echo(traced, err=True)
     summary, rows = collect.compute(
-        found.matrix, store, jobs=jobs, progress=Silent() if quiet else default_progress()
+        found.matrix,
+        store,
+        jobs=jobs,
+        progress=Silent() if quiet else default_progress(),
+        reselect=reselect,
     )
     needed = collect.networks_needed(found.claims(), found.findings())
     return Facts.of(rows, networks(needed)), summary

@@ -43,11 +43,17 @@ def traced(matrix: str) -> dict[str, LayerGraph]:
 
 
 def compute(
-    matrix: str, store_path: Path, *, jobs: int = 1, progress: Progress | None = None
+    matrix: str,
+    store_path: Path,
+    *,
+    jobs: int = 1,
+    progress: Progress | None = None,
+    reselect: bool = False,
 ) -> tuple[Summary, list[Row]]:
     """Run a shipped matrix into a store and return its rows.
 
-    Rows of other cells, and of older code, may be in the store too: they are not returned.
+    Rows of other cells, and of older code, may be in the store too: they are not returned. Where
+    selections ship for the matrix they stand for the methods that learn, unless `reselect`.
 
     Raises:
         CoinferError: for whatever the runner or the store refuses.
@@ -58,11 +64,19 @@ def compute(
     from benchmarks.store import Store
 
     loaded = load(matrix)
-    summary = run(loaded, store_path, jobs=jobs, progress=progress)
-    _, asked = ask(loaded, Catalog())
+    catalog = Catalog(selections="" if reselect else frozen(matrix))
+    summary = run(loaded, store_path, catalog=catalog, jobs=jobs, progress=progress)
+    _, asked = ask(loaded, catalog)
     keys = [key for group in asked for key in group.keys]
     with Store.open(store_path, readonly=True) as store:
         return summary, list(store.rows(key=keys))
+
+
+def frozen(matrix: str) -> str:
+    """Return the name of the selections that ship for a matrix, '' where none do."""
+    from benchmarks.selections import selections_names
+
+    return matrix if matrix in selections_names() else ""
 
 
 def learns(matrix: str) -> bool:
@@ -206,7 +220,8 @@ def facts_by_computing(
 ) -> Facts:
     """Compute what the claims and findings need and takes seconds, in a store thrown away after.
 
-    Matrices with methods that fit predictors or search take longer: of those there are no rows.
+    Matrices with methods that fit predictors or search take longer: of those there are rows only
+    where selections ship.
     Measurement tables are read: those given, then shipped ones.
     """
     from tempfile import TemporaryDirectory
@@ -216,7 +231,7 @@ def facts_by_computing(
         rows = [
             row
             for matrix in matrices_needed(claims, findings)
-            if not learns(matrix)
+            if frozen(matrix) or not learns(matrix)
             for row in compute(matrix, store_path)[1]
         ]
     return Facts.of(

@@ -16,6 +16,7 @@ from benchmarks.cells import Cell
 from benchmarks.evaluate import Group, cell_inputs, group_inputs
 from benchmarks.explain import COMPONENTS
 from benchmarks.rows import Row
+from benchmarks.selections import selections_names, shipped_selections
 from coinfer.errors import CoinferError
 from coinfer.refs import parse_ref
 
@@ -69,14 +70,23 @@ def check(rows: Iterable[tuple[Row, str]], catalog: Catalog) -> list[Checked]:
     A network of a user's own file is not built, since that would run a program because a store
     names it; of its rows everything else is compared.
     """
-    known: dict[Group, dict[str, str] | str] = {}
+    known: dict[tuple[Group, str], dict[str, str] | str] = {}
     found = []
     for row, run_id in rows:
-        group = Group.of(row.cell)
-        if group not in known:
-            known[group] = _group_inputs(group, catalog)
-        found.append(_checked(row, run_id, known[group], catalog))
+        selections = selections_of(row)
+        asked = (Group.of(row.cell), selections)
+        if asked not in known:
+            known[asked] = _group_inputs(asked[0], replace(catalog, selections=selections))
+        found.append(_checked(row, run_id, known[asked], catalog))
     return found
+
+
+def selections_of(row: Row) -> str:
+    """Return the name of the shipped selections that a row's plan comes from, '' for none."""
+    digest = row.inputs.get("selections")
+    if digest is None:
+        return ""
+    return next((n for n in selections_names() if shipped_selections(n).hash == digest), "")
 
 
 def _group_inputs(group: Group, catalog: Catalog) -> dict[str, str] | str:

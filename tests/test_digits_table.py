@@ -92,8 +92,8 @@ def bounds(runs: Sequence[int], n: int, share: float) -> tuple[float, float]:
     reach = stats.t.isf(share / 2, len(found) - 1) * found.std(ddof=1) * sqrt(1 + 1 / len(found))
     law = stats.betabinom(n, found.sum() + 0.5, (n - found).sum() + 0.5)
     return (
-        min(found.mean() - reach, law.ppf(share / 2)),
-        max(found.mean() + reach, law.isf(share / 2)),
+        float(min(found.mean() - reach, law.ppf(share / 2))),
+        float(max(found.mean() + reach, law.isf(share / 2))),
     )
 
 

@@ -35,7 +35,7 @@ def _small_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Replace the registered networks by torch-free ones; names go through unchecked."""
     tasks = {"small": worlds.small_task(), "one-layer": worlds.one_layer_task()}
 
-    def make(model: str, loss: float, _groups: bool) -> Task:
+    def make(model: str, loss: float, *_: bool) -> Task:
         return replace(tasks[model], max_accuracy_loss=loss)
 
     monkeypatch.setattr(evaluation, "_task", make)

@@ -141,7 +141,9 @@ def test_it_never_rises_with_the_rate(rates: list[float], seed: int, convention:
 def test_no_search_beats_it_once_its_answer_is_handed_in(seed: int, accept: Accept) -> None:
     asked = problem("qho", at_rates(RATES), predict=rough)
     runs = range(seed, seed + 5)
-    outcomes = search(asked.judge, asked.box.dimension, runs, Settings(accept=accept))
+    outcomes = search(
+        asked.judge, asked.box.dimension, runs, Settings(accept=accept), max_evaluations=600
+    )
     short = Effort(members=4, generations=1, starts=1, halvings=1, moves=1)
     points = np.array([outcome.point for outcome in outcomes])
     references = best_known(asked, seeds=[0], also=[points], effort=short)

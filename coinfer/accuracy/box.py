@@ -365,6 +365,12 @@ class Box:
         return rate_of
 
     @cached_property
+    def _rated(self) -> tuple[Counts, Counts]:
+        """The prune groups that have a sparsity, and which each has."""
+        groups = np.flatnonzero(self._rate_of >= 0)
+        return groups, self._rate_of[groups]
+
+    @cached_property
     def _group_of(self) -> Counts:
         """The one prune group of each sparsity, where every group has its own, (R,)."""
         return np.array([self.space.index(group) for (group,) in self.rates], dtype=np.int64)
@@ -397,9 +403,9 @@ class Box:
 
     def _kept_at(self, rates: Floats) -> Counts:
         """Return the units that stay at sparsities (B, R), (B, G)."""
-        prunable = self._rate_of >= 0
-        shares = np.zeros((len(rates), len(prunable)))
-        shares[:, prunable] = rates[:, self._rate_of[prunable]]
+        groups, rate_of = self._rated
+        shares = np.zeros((len(rates), len(self._rate_of)))
+        shares[:, groups] = rates[:, rate_of]
         return kept_channels(self.space.full, shares)
 
     def _sparsities(self, decisions: Decisions) -> Floats:

@@ -186,7 +186,7 @@ def _gaussian_process(
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-    logarithmic = np.array([variable.log for variable in variables])
+    logarithmic = np.flatnonzero([variable.log for variable in variables])
 
     def scaled(rows: Floats) -> Floats:
         values = rows.copy()
@@ -208,13 +208,13 @@ def _gaussian_process(
     covariance = model.kernel_.k1  # without the noise, which only equal rows share
     # Matern 5/2 is c (1 + t + t^2 / 3) exp(-t) with t = sqrt(5) |a - b| / length.
     stretch = np.sqrt(5.0) / covariance.k2.length_scale
-    known = stretch * model.X_train_
+    known, scale = stretch * model.X_train_, stretch / spread
     weights = deviation * covariance.k1.constant_value * model.alpha_
     # As many rows at a time as stay in the processor's cache.
     block = max(1, _CACHED // len(known))
 
     def predict(rows: Floats) -> Floats:
-        places = (scaled(rows) - center) * (stretch / spread)
+        places = (scaled(rows) - center) * scale
         predicted = np.empty(len(rows))
         for start in range(0, len(rows), block):
             t = cdist(places[start : start + block], known)

@@ -210,7 +210,8 @@ class Problem:
         cost = np.where(acceptable, cost, np.inf).reshape(runs, len(allowed))
         if not acceptable.any():
             return None
-        return unpruned[cost.argmin(axis=1)]
+        cheapest: Floats = unpruned[cost.argmin(axis=1)]
+        return cheapest
 
 
 def refusal(scenario: Scenario, objective: Objective) -> str:

@@ -1,0 +1,301 @@
+"""Measured plans in rows: what methods learn from, what a row shows, frozen selections, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks import evaluate as evaluation
+from benchmarks import measured, selections, verify
+from benchmarks.catalog import Catalog
+from benchmarks.cells import Cell
+from benchmarks.evaluate import Group, evaluate, evaluate_many, group_inputs, prepare
+from benchmarks.rows import Row
+from benchmarks.selections import shipped_selections, write_selections
+from benchmarks.sweep import Step
+from benchmarks.trainings import Trained, Training
+from benchmarks.verify import chosen_plans, run_verification
+from coinfer.accuracy.box import search_box
+from coinfer.accuracy.measurement import Measurement, Payload, pack
+from coinfer.accuracy.recipe import CPU, PAPER, QUICK
+from coinfer.accuracy.sampling import samples
+from coinfer.accuracy.table import Origin, Sample, Table, read_table
+from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.plan import CutRef, Plan
+from coinfer.tasks import make_task
+
+MODEL = "alexnet-cifar"
+CELL = Cell(MODEL, "fpgm", "raspberry-pi-3b+", "tesla-p100", "4g", convention="qho2024")
+IMAGES = 400
+
+
+def table(of: str, *, test_correct: int | None = None, **origin: Any) -> Table:
+    """Twenty plans of a family, whose accuracies fall with what they prune."""
+    about = Origin(
+        *(f"{MODEL}-{of}", MODEL, of, 20, 0, CPU, "ab" * 32),
+        parent={},
+        data="cifar10",
+        data_hash="cd" * 32,
+    )
+    about = replace(about, **origin)
+    box = search_box(make_task(MODEL, groups=True), of)
+    plans = [point.plan for point in samples(box, 20, 0)]
+    decisions = box.read(plans)
+    pruned = box.features(decisions)[:, 0]
+    sent = box.crossing(decisions.kept, decisions.cut).sent
+    bits = np.where(sent, 32.0 * box.elements(decisions), 0.0)
+    found = []
+    for plan, share, size in zip(plans, 0.8 - 0.1 * pruned, bits, strict=True):
+        right = np.arange(IMAGES) < round(IMAGES * share)
+        measurement = Measurement(
+            *(plan, about.recipe.label, about.recipe.hash, about.parent_sha256, about.data_hash),
+            *(0, pack(right), IMAGES, test_correct, None if test_correct is None else 100),
+            *(Payload(size, size, size, None, "analytic"), 1, 1, 0, 0, 2, 100),
+        )
+        found.append(Sample("sobol", measurement, 1.0, "m", "c0de"))
+    return Table(about, tuple(found), {"m": {}})
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("COINFER_CACHE", str(tmp_path / "cache"))
+    _forget()
+    yield
+    _forget()
+
+
+def _forget() -> None:
+    measured.measurements.cache_clear()
+    evaluation._task.cache_clear()  # type: ignore[attr-defined]
+    selections.shipped_selections.cache_clear()
+
+
+def ship(monkeypatch: pytest.MonkeyPatch, *tables: Table) -> None:
+    """Let these tables be the shipped ones."""
+    by_name = {one.origin.name: one for one in tables}
+    monkeypatch.setattr(measured, "table_names", lambda: sorted(by_name))
+    monkeypatch.setattr(measured, "shipped_table", by_name.__getitem__)
+    _forget()
+
+
+def answer(cell: Cell = CELL, catalog: Catalog | None = None) -> Row:
+    catalog = catalog or Catalog()
+    return evaluate(prepare(Group.of(cell), catalog), cell)
+
+
+def test_the_longest_recipe_with_a_baseline_is_taken_and_never_mixed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    quick = table("fpgm", name="q", recipe=QUICK)
+    cpu = table("fpgm", name="c")
+    without = table("bottlenet++", name="p", recipe=PAPER)  # has no unpruned network
+    other = table("prune-partition", name="o", parent_sha256="ef" * 32)
+    ship(monkeypatch, quick, cpu, without, other)
+    found = measured.measurements(MODEL)
+    assert found is not None
+    assert found.recipe == CPU.label
+    assert [one.family for one in found.families] == ["fpgm"]
+    assert found.baseline.plan.unchanged
+    assert measured.measurements("regnet_x_400mf-cifar") is None
+
+
+def test_digits_are_no_measurement_of_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    ship(monkeypatch, table("fpgm", data="digits"))
+    assert measured.measurements(MODEL) is None
+
+
+def test_a_plan_that_was_measured_shows_it_beside_the_baseline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ship(monkeypatch, table("fpgm", test_correct=71))
+    known = measured.measurements(MODEL)
+    assert known is not None
+    found = [answer(replace(CELL, link=link)).result for link in ("3g", "4g", "wifi")]
+    measured_rows = [r for r in found if r.measured_accuracy is not None]
+    plain = answer(replace(CELL, method="all_local")).result
+    for result in [*measured_rows, plain]:
+        assert result.accuracy == result.measured_accuracy or result is plain
+        assert result.evidence["accuracy"] == "measured"
+    assert plain.accuracy == known.baseline.val_accuracy
+    for result in found:
+        assert result.status == "ok"
+        assert result.predicted_accuracy is not None
+        assert result.predicted_accuracy > known.baseline.val_accuracy - 0.02
+    sample = known.tables[0].samples[-1].measurement
+    assert known.find(sample.plan) == sample
+    verdicts = {known.floor_held(s.measurement.plan, 0.02) for s in known.tables[0].samples}
+    assert {"held", "broken"} <= verdicts
+
+
+@pytest.mark.parametrize("poison", [0, 100])
+def test_test_accuracies_change_no_plan(monkeypatch: pytest.MonkeyPatch, poison: int) -> None:
+    """What a method chooses is the same whatever stands in the test columns, or nothing."""
+    cells = [replace(CELL, link=link) for link in ("3g", "wifi")]
+    ship(monkeypatch, table("fpgm"))
+    clean = [answer(cell).result for cell in cells]
+    libraries = [prepare(Group.of(CELL), Catalog()).library]
+    ship(monkeypatch, table("fpgm", test_correct=poison))
+    libraries.append(prepare(Group.of(CELL), Catalog()).library)
+    assert libraries[0] == libraries[1]
+    for cell, before in zip(cells, clean, strict=True):
+        after = answer(cell).result
+        assert (after.plan_hash, after.predicted_accuracy) == (
+            before.plan_hash,
+            before.predicted_accuracy,
+        )
+
+
+def test_without_tables_methods_that_learn_are_skipped_with_the_command(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ship(monkeypatch)
+    row = answer()
+    assert row.result.status == "skipped"
+    assert "coinfer sweep alexnet-cifar --family fpgm" in row.result.reason
+
+
+def test_keys_follow_what_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = []
+    for tables in ([], [table("fpgm")], [table("fpgm", test_correct=5)]):
+        ship(monkeypatch, *tables)
+        keys.append([group_inputs(Group.of(replace(CELL, method=m)), Catalog())
+                     for m in ("fpgm", "all_local")])  # fmt: skip
+    assert keys[0] != keys[1] != keys[2]
+    assert keys[1][0]["task"] == keys[2][0]["task"]  # nothing else to learn
+    assert keys[1][1]["task"] != keys[1][0]["task"]  # all_local is not told
+
+
+def test_cells_answered_together_are_those_answered_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    ship(monkeypatch, table("fpgm"), table("prune-partition", name="pp"))
+    cell = replace(CELL, method="prune_partition[max_evaluations=300]", seed=3)
+    cell = Catalog().canonical(cell)
+    cells = [replace(cell, link=link) for link in ("3g", "4g", "wifi")]
+    prepared = prepare(Group.of(cell), Catalog())
+    together = evaluate_many(prepared, cells)
+    alone = [evaluate(prepared, one) for one in cells]
+    assert [row.result for row in together] == [row.result for row in alone]
+    assert [row.key for row in together] == [row.key for row in alone]
+
+
+# Frozen selections.
+
+
+def freeze(monkeypatch: pytest.MonkeyPatch, folder: Path, rows: Sequence[Row]) -> None:
+    """Let the answers of rows ship as `frozen`."""
+    write_selections(folder / "selections" / "frozen.json", rows, {"matrix": "frozen"})
+    monkeypatch.setattr(selections, "files", lambda _: folder)
+    _forget()
+
+
+def test_frozen_answers_stand_for_the_method_and_are_priced_anew(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ship(monkeypatch, table("fpgm"))
+    cells = [replace(CELL, link=link) for link in ("3g", "wifi")]
+    live = [answer(cell) for cell in cells]
+    freeze(monkeypatch, tmp_path, live)
+    catalog = Catalog(selections="frozen")
+    monkeypatch.setattr("methods.fpgm.Fpgm.build", lambda *_: pytest.fail("built anew"))
+    frozen = [answer(cell, catalog) for cell in cells]
+    assert [row.result for row in frozen] == [row.result for row in live]
+    assert {row.key for row in frozen}.isdisjoint(row.key for row in live)
+    assert answer(replace(CELL, method="all_local"), catalog).result.status == "ok"
+    missing = answer(replace(CELL, link="5g"), catalog).result
+    assert missing.status == "failed"
+    assert "--reselect" in missing.reason
+
+
+def test_damaged_selections_are_refused_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ship(monkeypatch, table("fpgm"))
+    freeze(monkeypatch, tmp_path, [answer()])
+    path = tmp_path / "selections" / "frozen.json"
+    whole = path.read_text()
+    assert shipped_selections("frozen").answers
+    for damage in (
+        whole[:-20],
+        whole.replace('"schema":1', '"schema":9', 1),
+        whole.replace('"criterion":"fpgm"', '"criterion":"l1"'),
+        whole.replace('"plans"', '"plan"'),
+    ):
+        assert damage != whole
+        path.write_text(damage)
+        shipped_selections.cache_clear()
+        with pytest.raises(CoinferError, match="selections 'frozen'"):
+            shipped_selections("frozen")
+    with pytest.raises(UnknownNameError, match="selections"):
+        shipped_selections("thawed")
+
+
+# Verification.
+
+
+def row_at(rate_bps: float, seed: int, total_s: float, keep: int, method: str = "qho") -> Row:
+    base = answer(replace(CELL, method="all_local"))
+    plan = Plan(MODEL, CutRef(19, "classifier.4"), keep=(("features.0", keep),), criterion="l1")
+    result = replace(
+        base.result,
+        plan={**(base.result.plan or {}), "keep": [["features.0", keep]], "criterion": "l1"},
+        plan_hash=plan.hash,
+        rate_bps=rate_bps,
+        latency={**base.result.latency, "total_s": total_s},
+    )
+    return replace(base, cell=replace(base.cell, method=method, seed=seed), result=result)
+
+
+def test_the_plan_of_the_median_seed_is_verified_at_rates_of_equal_steps() -> None:
+    rows = [
+        row_at(rate, seed, total_s=[3.0, 1.0, 2.0, 4.0][seed], keep=1 + step * 4 + seed)
+        for step, rate in enumerate((1e4, 1e5, 1e6, 1e7, 1e8))
+        for seed in range(4)
+    ]
+    kept = [dict(plan.keep)["features.0"] for plan in chosen_plans(rows, 3)]
+    assert kept == [1 + step * 4 + 2 for step in (0, 2, 4)]  # 2.0 s: the lower of the middle two
+    unpruned = answer(replace(CELL, method="all_local"))
+    assert chosen_plans([unpruned]) == []
+    assert len(chosen_plans([*rows, *rows])) == 5
+
+
+def test_verification_tests_every_plan_once_and_goes_on_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    origin = table("fpgm", family=verify.FAMILY, name="chosen").origin
+    base = Training(Plan(MODEL, CutRef(0, "input")), CPU, 0, "digits", "p.pt", "ab" * 32)
+    plans = chosen_plans([row_at(1e4 * n, 0, 1.0, n) for n in range(1, 6)])
+    ran: list[Training] = []
+
+    def workers(trainings: Sequence[Training], **_: Any) -> Iterator[tuple[int, Any]]:
+        for position, training in enumerate(trainings):
+            if len(ran) == 2:
+                ran.append(training)
+                yield position, CoinferError("it diverged")
+                raise KeyboardInterrupt
+            ran.append(training)
+            right = np.ones(IMAGES, dtype=np.bool_)
+            measurement = Measurement(
+                *(training.plan, CPU.label, CPU.hash, "ab" * 32, "cd" * 32, 0, pack(right)),
+                *(IMAGES, 70, 100, Payload(1.0, 1.0, 1.0, None, "analytic"), 1, 1, 0, 0, 1, 1),
+            )
+            yield position, Trained(measurement, 1.0, {}, "c0de")
+
+    monkeypatch.setattr(verify, "run_trainings", workers)
+
+    def go() -> list[Step]:
+        return list(run_verification(tmp_path / "chosen.csv", plans, origin, base))
+
+    with pytest.raises(KeyboardInterrupt):
+        go()
+    steps = go()
+    assert steps[0].done == 3
+    assert steps[-1].done == steps[-1].wanted == 5
+    assert len(ran) == len({t.plan.hash for t in ran}) == 5
+    assert all(training.test for training in ran)
+    found = read_table(tmp_path / "chosen.csv")
+    assert [s.measurement.test_accuracy for s in found.samples] == [0.7] * 4
+    assert list(found.failed.values()) == ["it diverged"]
