@@ -90,7 +90,7 @@ def test_the_example_device_loads(tmp_path: Path) -> None:
 def test_ci_runs_the_commands_of_the_readme() -> None:
     readme = " ".join(blocks("README.md", "sh"))
     script = (ROOT / ".ci" / "run").read_text()
-    for command in ("tox run -e py", "tox run -e reproduce-fig6"):
+    for command in ("tox run -e py", "tox run -e reproduce-fig7"):
         assert command in readme
         assert command in script
     assert "tox run -e reproduce-table4" in script
