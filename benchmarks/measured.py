@@ -6,16 +6,19 @@ the same recipe (design ruling 4), and a chosen plan that was measured shows its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 from benchmarks.tables import shipped_table, table_names
+from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.families import FAMILIES
 from coinfer.accuracy.measurement import FloorVerdict, Measurement, floor_held, unpack
 from coinfer.accuracy.table import Sample, Table
-from coinfer.plan import MeasuredPlans, Plan
+from coinfer.errors import CoinferError
+from coinfer.plan import MeasuredPlans, Plan, Task
 from coinfer.serial import content_hash
+from coinfer.tasks import make_task
 
 RECIPES = ("paper", "cpu", "quick")
 """Whose tables are used, the longest training first; recipes are never mixed."""
@@ -39,8 +42,17 @@ class Measurements:
 
     @cached_property
     def families(self) -> tuple[MeasuredPlans, ...]:
-        """What methods may learn from: validation accuracies, a family at a time."""
-        return tuple(_plans(table) for table in self.tables if table.origin.family in FAMILIES)
+        """What methods may learn from: validation accuracies, a family at a time.
+
+        Plans that a method chose earlier and that were measured since are told to it as well, so
+        that a predictor which was too hopeful of them learns that.
+        """
+        chosen = [t for t in self.tables if t.origin.family not in FAMILIES]
+        return tuple(
+            _plans(table, [s.measurement for one in chosen for s in one.samples])
+            for table in self.tables
+            if table.origin.family in FAMILIES
+        )
 
     @cached_property
     def hash(self) -> str:
@@ -99,8 +111,11 @@ def _is_baseline(sample: Sample) -> bool:
     return sample.measurement.plan.unchanged
 
 
-def _plans(table: Table) -> MeasuredPlans:
+def _plans(table: Table, chosen: Sequence[Measurement]) -> MeasuredPlans:
     measured = [sample.measurement for sample in table.samples]
+    known = {m.plan.hash for m in measured}
+    box = search_box(_task(table.origin.model), table.origin.family)
+    measured += [m for m in chosen if m.plan.hash not in known and _is_of(m.plan, box)]
     return MeasuredPlans(
         family=table.origin.family,
         table=table.origin.name,
@@ -110,3 +125,16 @@ def _plans(table: Table) -> MeasuredPlans:
         std_errors=tuple(m.val_std_error for m in measured),
         epochs=float(sum(m.epochs for m in measured)),
     )
+
+
+@cache
+def _task(model: str) -> Task:
+    return make_task(model, groups=True)
+
+
+def _is_of(plan: Plan, box: Box) -> bool:
+    try:
+        box.read([plan])
+    except CoinferError:
+        return False
+    return True

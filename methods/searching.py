@@ -38,7 +38,8 @@ SETTINGS = Settings(max_passes=_MAX_PASSES)
 SEARCH_CHOICES = (
     OpenChoice(
         "sampling of the predictor's plans",
-        "half Sobol, half adaptive near the floor, sparsities 0 to 0.9, widths log-uniform",
+        "half Sobol, half adaptive near the floor, sparsities 0 to 0.9, widths log-uniform; and "
+        "the plans chosen by an earlier search, once they are measured",
         ("uniform",),
         "the paper says 300 samples and nothing of where they lie",
     ),

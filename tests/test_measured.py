@@ -104,6 +104,26 @@ def test_the_longest_recipe_with_a_baseline_is_taken_and_never_mixed(
     assert measured.measurements("regnet_x_400mf-cifar") is None
 
 
+def test_plans_chosen_earlier_are_learnt_from_where_they_belong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Validation only; a chosen plan that a family has already, or does not have, adds nothing."""
+    fpgm, pruned = table("fpgm"), table("prune-partition")
+    known = {s.measurement.plan.hash for s in fpgm.samples}
+    chosen = replace(
+        pruned,
+        origin=replace(pruned.origin, name="chosen", family=verify.FAMILY),
+        samples=(*pruned.samples[:5], fpgm.samples[0]),
+    )
+    ship(monkeypatch, replace(fpgm, samples=fpgm.samples[:15]), table("qho"), chosen)
+    found = measured.measurements(MODEL)
+    assert found is not None
+    sizes = {one.family: len(one.plans) for one in found.families}
+    own = {s.measurement.plan.hash for s in table("qho").samples}
+    in_qho = {s.measurement.plan.hash for s in pruned.samples[:5]}  # L1, a sparsity each, no codec
+    assert sizes == {"fpgm": 15, "qho": len(own | in_qho | (known & own))}
+
+
 def test_digits_are_no_measurement_of_a_figure(monkeypatch: pytest.MonkeyPatch) -> None:
     ship(monkeypatch, table("fpgm", data="digits"))
     assert measured.measurements(MODEL) is None
