@@ -13,6 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import ensemble, linear_model, tree
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
 from coinfer.accuracy import surrogate as surrogate_module
 from coinfer.accuracy.box import search_box
@@ -175,6 +177,34 @@ def test_paper_regressors_are_those_of_scikit_learn(name: str) -> None:
     (home,) = (module for module in (ensemble, tree) if hasattr(module, name))
     expected = getattr(home, name)(random_state=4).fit(data.x, data.y).predict(x)
     assert found.tolist() == expected.tolist()  # the forest's faster way included
+
+
+@pytest.mark.parametrize("n", [30, 80])
+def test_our_ways_of_predicting_are_those_of_scikit_learn(n: int) -> None:
+    """Boosting to the bit, of few labels too, whose trees are not full; the process nearly."""
+    data = labels(n)
+    x, _ = drawn(500, seed=9)
+    boosted = ensemble.HistGradientBoostingRegressor(
+        monotonic_cst=[variable.effect for variable in VARIABLES],
+        max_depth=3,
+        min_samples_leaf=5,
+        early_stopping=False,
+        random_state=4,
+    ).fit(data.x, data.y)
+    found = fit("HistGradientBoostingRegressor", VARIABLES, data.x, data.y, seed=4)(x)
+    assert found.tolist() == boosted.predict(x).tolist()
+
+    def scaled(rows: Floats) -> Floats:
+        return np.column_stack([rows[:, 0], np.log1p(rows[:, 1]), rows[:, 2]])
+
+    center, spread = scaled(data.x).mean(axis=0), scaled(data.x).std(axis=0)
+    kernel = ConstantKernel() * Matern(length_scale=3.0, nu=2.5) + WhiteKernel(0.1)
+    noise = 1e-10 + (NOISE / data.y.std()) ** 2
+    process = GaussianProcessRegressor(kernel, alpha=noise, random_state=4)
+    process.fit((scaled(data.x) - center) / spread, (data.y - data.y.mean()) / data.y.std())
+    expected = data.y.mean() + data.y.std() * process.predict((scaled(x) - center) / spread)
+    made = fit("GaussianProcessRegressor", VARIABLES, data.x, data.y, data.std_error, 4)
+    np.testing.assert_allclose(made(x), expected, rtol=1e-9)
 
 
 def test_boosting_with_constraints_never_predicts_more_for_less() -> None:

@@ -36,7 +36,11 @@ BASELINE, FLOOR = 0.87, 0.75
 TARGET_RUN_S = 1.0
 TARGET_SINGLE_PER_S = 20_000
 TARGET_BATCHED_PER_S = 200_000
-REGRESSORS = ("GaussianProcessRegressor", "GradientBoostingRegressor")
+REGRESSORS = (
+    "GaussianProcessRegressor",
+    "GradientBoostingRegressor",
+    "HistGradientBoostingRegressor",
+)
 
 Floats = NDArray[np.float64]
 
