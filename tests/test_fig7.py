@@ -609,6 +609,8 @@ def test_a_scorecard_without_a_store_searches_nothing(monkeypatch: pytest.Monkey
         return None, []
 
     monkeypatch.setattr(collect, "compute", compute)
+    assert collect.frozen("fig7") == "fig7"  # what was selected ships, so nothing is searched
+    monkeypatch.setattr(collect, "frozen", lambda _: "")
     done = CliRunner().invoke(scorecard, ["--figure", "fig7", "--json"], catch_exceptions=False)
     claims = json.loads(done.output)["claims"]
     assert asked == []
