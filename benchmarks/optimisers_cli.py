@@ -48,7 +48,14 @@ def _optimisers() -> tuple[str, ...]:
     metavar="NAMES",
     help="Comma-separated.",
 )
-@click.option("--server", default="tesla-p100", show_default=True, type=SERVER)
+@click.option(
+    "--server",
+    default="tesla-p100",
+    show_default=True,
+    type=SERVER,
+    metavar="NAME",
+    help="Who computes behind the cut.",
+)
 @click.option(
     "--links",
     default=_LINKS,
@@ -58,7 +65,13 @@ def _optimisers() -> tuple[str, ...]:
     metavar="NAMES",
     help="Comma-separated.",
 )
-@click.option("--convention", default="qho2024", show_default=True, type=CONVENTION)
+@click.option(
+    "--convention",
+    default="qho2024",
+    show_default=True,
+    type=CONVENTION,
+    help="Accounting rules.",
+)
 @click.option(
     "--optimisers",
     callback=refs,

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 import pytest
 
+from benchmarks.measured import measurements
 from coinfer.cli import RoomGroup, cli, run
 from coinfer.plugins import COMMAND_GROUP
 
@@ -308,8 +309,15 @@ def test_a_pruned_plan_never_shows_its_parents_accuracy(
 def test_an_unpruned_network_without_a_published_accuracy_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    text = out(capsys, QUESTION.replace("alexnet", "alexnet-cifar"))
+    text = out(capsys, QUESTION.replace("alexnet", "regnet_x_400mf-cifar"))
     assert "  accuracy that of the unpruned network, which is not known here\n" in text
+
+
+def test_an_unpruned_network_that_was_measured_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    known = measurements("alexnet-cifar")
+    assert known is not None
+    text = out(capsys, QUESTION.replace("alexnet", "alexnet-cifar"))
+    assert f"  accuracy {100 * known.baseline.val_accuracy:.2f} %  [measured]\n" in text
 
 
 def test_nothing_but_the_answer_lands_on_stdout(prunes: str) -> None:

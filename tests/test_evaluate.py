@@ -610,14 +610,19 @@ def test_a_refusal_is_a_skipped_row_with_one_line(
     assert (result.status, result.reason) == ("skipped", reason)
 
 
-def test_a_convention_may_leave_a_method_no_cut(tmp_path: Path) -> None:
+def test_a_convention_may_leave_a_method_no_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     body = "def select(self, library, scenario, context): return None"
     path = Path(method_file(tmp_path, body).method_files[0])
-    text = path.read_text().replace('name="mine"', 'name="prune_partition"')
+    text = path.read_text()
     path.write_text(text.replace("stochastic=True,", "cuts=frozenset({'input'}),"))
-    result = answer(replace(CELL, method="prune_partition"), Catalog((str(path),))).result
+    rules = replace(convention("qho2024"), cut_kinds=(("mine", ("interior",)),))
+    monkeypatch.setattr(evaluation.conventions, "convention", lambda _: rules)
+    monkeypatch.setattr(evaluation, "_convention_hash", lambda _: "rules of this test")
+    result = answer(replace(CELL, method="mine"), Catalog((str(path),))).result
     assert result.status == "skipped"
-    assert result.reason == "convention qho2024 leaves prune_partition no input cut"
+    assert result.reason == "convention qho2024 leaves mine no input cut"
 
 
 CODEC = """
