@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--timeout",
     "timeout_s",
     type=float,
-    default=120.0,
+    default=300.0,
     show_default=True,
     metavar="SECONDS",
     help="What a check may take. One that takes longer fails, and the next is begun.",
@@ -77,7 +77,7 @@ def check_method(
         raise CoinferError("no method: give FILE.py, FILE.py:Class or a name, or --list")
     check_seconds("--timeout", timeout_s)
 
-    from benchmarks.checks import Described, run_checks
+    from benchmarks.checks import run_checks
     from methods.checking import Checked, Target, lines_of
 
     def say(text: str, err: bool = False) -> None:

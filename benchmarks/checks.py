@@ -15,13 +15,22 @@ from typing import Any
 from benchmarks.engines import Done, Engine, make_engine
 from benchmarks.timelimit import CellTimeout, Limit
 from coinfer.errors import CoinferError, one_line
-from methods.checking import Checked, Target, check, failed, innermost, line_in_trace, promise, raised
+from methods.checking import (
+    Checked,
+    Target,
+    check,
+    failed,
+    innermost,
+    line_in_trace,
+    promise,
+    raised,
+)
 
 # How much longer than its limit a check may take, in seconds, before its process is ended.
 LAST_RESORT_S = 5.0
 
 # After so many checks that ran out of time or killed their process the others are not begun.
-MOST_LOST = 3
+MOST_LOST = 2
 
 # How often to look for an answer, and to say that there is none yet, in seconds.
 _LOOK_S = 0.2

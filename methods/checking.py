@@ -316,7 +316,7 @@ def _raised_in(error: BaseException) -> str:
 
 
 def innermost(method: Method, error: BaseException) -> str:
-    """Return the last line of the adapter's own file on the way to an error, '' if there is none."""
+    """Return the last line of the adapter's own file on the way to an error; '' for none."""
     file = _source(method)
     lines = [
         (frame, number)

@@ -1,9 +1,9 @@
 """What `coinfer new-method` writes: an adapter that works at once, and its test.
 
-Three kinds, by where a method's work lies: `select` decides by looking at the cuts, `grid` tabulates
-candidates once and prices them in every scenario, `search` draws candidates at random under its
-budget. Each keeps the contract of all methods as it stands, so that what breaks later is what was
-changed.
+Three kinds, by where a method's work lies: `select` decides by looking at the cuts, `grid`
+tabulates candidates once and prices them in every scenario, `search` draws candidates at random
+under its budget. Each keeps the contract of all methods as it stands, so that what breaks later is
+what was changed.
 """
 
 from __future__ import annotations
