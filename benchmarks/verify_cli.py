@@ -10,6 +10,7 @@ import click
 
 from benchmarks.sweep_cli import prepare, say_step, training_options
 from coinfer.clitypes import MODEL
+from methods.cli import METHOD_FILE
 
 if TYPE_CHECKING:
     from benchmarks.rows import Row
@@ -28,9 +29,17 @@ _STORE = click.option(
 @click.argument("model", type=MODEL)
 @click.argument("matrices", nargs=-1, required=True, metavar="MATRIX...")
 @_STORE
+@METHOD_FILE
 @click.option("--recipe", default="cpu", show_default=True, help="How to train every plan.")
 @training_options
-def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **options: Any) -> None:
+def verify(
+    model: str,
+    matrices: tuple[str, ...],
+    store: Path,
+    out: Path,
+    method_files: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Train and test the plans that methods chose for MODEL in the cells of MATRIX.
 
     Of every method that learns from measured plans, on every device: the plan of the median seed
@@ -49,7 +58,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
 
     plans: dict[str, Plan] = {}
     for matrix in matrices:
-        rows = [row for row in learned_rows(matrix, store) if row.cell.model == model]
+        rows = [row for row in learned_rows(matrix, store, method_files) if row.cell.model == model]
         plans |= {plan.hash: plan for plan in chosen_plans(rows)}
     base, parent, splits = prepare(model, options)
     chosen = recipe(options["recipe"])
@@ -70,7 +79,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
             out,
             list(plans.values()),
             origin,
-            replace(base, recipe=chosen),
+            replace(base, recipe=chosen, part_files=method_files),
             executor=options["executor"],
             jobs=options["jobs"],
             address=options["address"],
@@ -81,6 +90,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
 @click.command("freeze")
 @click.argument("matrix")
 @_STORE
+@METHOD_FILE
 @click.option(
     "-o",
     "--out",
@@ -89,7 +99,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
     metavar="FILE.json",
     help="The selections.",
 )
-def freeze(matrix: str, store: Path, out: Path) -> None:
+def freeze(matrix: str, store: Path, method_files: tuple[str, ...], out: Path) -> None:
     """Write down which plans methods chose in the cells of MATRIX, for figures to rest on.
 
     Only methods that learn from measured plans are written: the others are asked every time.
@@ -101,14 +111,19 @@ def freeze(matrix: str, store: Path, out: Path) -> None:
     from benchmarks.provenance import package_versions
     from benchmarks.selections import write_selections
 
-    rows = learned_rows(matrix, store)
+    rows = learned_rows(matrix, store, method_files)
     about = {"matrix": matrix, "versions": package_versions()}
     count = write_selections(out, rows, about)
     click.echo(f"{count} answers to '{matrix}' in '{out}'", err=True)
 
 
-def learned_rows(matrix: str, store: Path) -> list[Row]:
+def learned_rows(matrix: str, store: Path, method_files: tuple[str, ...] = ()) -> list[Row]:
     """Return the rows of a matrix, as the code here computes them, of methods that learn.
+
+    Args:
+        matrix: its name or file.
+        store: where the rows are.
+        method_files: that bring methods of the matrix.
 
     Raises:
         CoinferError: when the store lacks some of them.
@@ -119,7 +134,7 @@ def learned_rows(matrix: str, store: Path) -> list[Row]:
     from benchmarks.store import Store
     from coinfer.errors import CoinferError
 
-    catalog, asked = ask(load(matrix), Catalog())
+    catalog, asked = ask(load(matrix), Catalog(method_files))
     keys = [
         key
         for group in asked
