@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from coinfer.method import MethodCard
 from methods.registry import installed_methods
-from reproduce.claims import Claim, Finding, Paper, papers
+from reproduce.claims import PAPERS, Claim, Finding, Paper, papers
 from reproduce.facts import Facts
 from reproduce.figures import Figure, figures
 from reproduce.findings import Found, answer_all
@@ -108,10 +108,11 @@ def _pages(cards: Sequence[MethodCard], known: Mapping[str, Paper]) -> list[_Pag
         own = tuple(card for card in left if _describes(paper, card))
         left = [card for card in left if card not in own]
         title = _title(paper.reference)
-        pages.append(_Page(_slug(title), title, paper.reference, paper, own))
+        pages.append(_Page(PAPERS[paper.letter], title, paper.reference, paper, own))
     for card in left:
         title = _title(card.reference)
-        pages.append(_Page(_slug(title), title, card.reference, None, (card,)))
+        slug = _plain(card.name).replace(" ", "-")
+        pages.append(_Page(slug, title, card.reference, None, (card,)))
     return pages
 
 
@@ -131,10 +132,6 @@ def _title(reference: str) -> str:
 
 def _plain(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", " ", text.lower()).strip()
-
-
-def _slug(title: str) -> str:
-    return "-".join(_plain(title).split()[:6])
 
 
 def _index(found: Sequence[_Page], verdicts: Verdicts) -> str:
