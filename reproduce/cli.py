@@ -105,9 +105,11 @@ def reproduce(
     folder = out or Path("out") / found.name
     computed = found.reads == "matrix"
     anew = True if reselect else None
-    given: dict[str, object] = {"--table": table}
+    given: dict[str, object] = {}
     if not computed:
         given = {"--store": store, "--jobs": jobs, "--reselect": anew}
+    if found.reads not in ("table", "study"):
+        given["--table"] = table
     for option, value in given.items():
         if value is not None:
             how = "is computed" if computed else f"is made from a {found.reads}"
@@ -121,6 +123,8 @@ def reproduce(
             found, store_path, 1 if jobs is None else jobs, quiet, reselect=reselect
         )
         files.append(store_path)
+    elif found.reads == "network":
+        facts = collect.facts_of([], found.claims(), found.findings())
     else:
         facts = collect.facts_of_file(found.reads, table)
     claims, findings = found.claims(), found.findings()

@@ -22,8 +22,8 @@ class Figure:
         name: as in `coinfer reproduce NAME`.
         title: one line.
         paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
-        reads: what it is made from: the cells of a matrix, which are computed, or a measurement
-            table or recipe study, which are read.
+        reads: what it is made from: the cells of a matrix, which are computed, a traced network,
+            or a measurement table or recipe study, which are read.
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
         stems: stems of the claims that the paper makes about it.
@@ -33,7 +33,7 @@ class Figure:
     name: str
     title: str
     paper: str
-    reads: Literal["matrix", "table", "study"]
+    reads: Literal["matrix", "network", "table", "study"]
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
@@ -81,6 +81,12 @@ def _write_study(facts: Facts, folder: Path) -> list[Path]:
     return study.write(facts, folder)
 
 
+def _write_amplification(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import amplification
+
+    return amplification.write(facts, folder, "threestep2020-fig1", _T_FIG1, "resnet18")
+
+
 def _rates(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
     """How a figure over rates or SNRs is written."""
 
@@ -106,6 +112,8 @@ def _harmonised(stem: str, title: str) -> Figure:
 _FIG7 = "QHO paper, Fig. 7: latency against uplink rate on two devices, AlexNet"
 _FIG8 = "QHO paper, Fig. 8: latency against uplink rate on two devices, RegNetX-400MF"
 _FIG11 = "QHO paper, Fig. 11: latency against SNR, AlexNet"
+
+_T_FIG1 = "Three-step paper, Fig. 1: what crosses at every cut against the image, ResNet-18"
 
 _FIGURES = (
     Figure(
@@ -155,6 +163,14 @@ _FIGURES = (
         write=_write_table4,
         stems=("Q-t4",),
         asks=("Q-x5",),
+    ),
+    Figure(
+        name="threestep2020-fig1",
+        title=_T_FIG1,
+        paper="T",
+        reads="network",
+        write=_write_amplification,
+        stems=("T-f1",),
     ),
     Figure(
         name="study",
