@@ -21,6 +21,7 @@ from coinfer.refs import Ref, Scalar, parse_ref
 from methods.all_local import AllLocal
 from methods.all_server import AllServer
 from methods.bottlenet import BottleNet
+from methods.cia import Cia
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
 from methods.neurosurgeon import Neurosurgeon
@@ -36,6 +37,7 @@ BUILT_IN: tuple[type[Method], ...] = (
     TwoStepPruning,
     Fpgm,
     BottleNet,
+    Cia,
     Qho,
     Exhaustive,
 )
