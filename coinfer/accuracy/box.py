@@ -13,6 +13,7 @@ features, hence one predicted accuracy, wherever it comes from.
 | `fpgm` | one sparsity for all convolutions, the cut |
 | `two-step` | those of `fpgm` and a second sparsity, of the layer before the cut |
 | `bottlenet++` | the cut, code channels, spatial |
+| `cpcdrl` | those of `prune-partition`; sparsities of groups behind the cut have no effect |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -48,6 +49,7 @@ from coinfer.accuracy.families import (
 )
 from coinfer.accuracy.variables import Counts, Floats, Variable, unit_of_whole, whole
 from coinfer.checks import real_number
+from coinfer.compression.pruning import device_only
 from coinfer.compression.space import PruneSpace
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import Cut
@@ -129,9 +131,9 @@ class Box:
         Sparsities, the second sparsity, the cut, the codec's variables, the SNR.
         """
         most = self.max_sparsity
-        each = self.family.prunes == "each"
+        by_group = self.family.by_group
         found = [
-            Variable(f"sparsity[{groups[0]}]" if each else "sparsity", 0, most, -1)
+            Variable(f"sparsity[{groups[0]}]" if by_group else "sparsity", 0, most, -1)
             for groups in self.rates
         ]
         if self._twice:
@@ -189,6 +191,7 @@ class Box:
         points = self._checked(u)
         kept = self._kept_at(self.max_sparsity * points[:, : len(self.rates)])
         cut = whole(self._column(points, "cut"), 0, len(self.cuts) - 1)
+        kept = np.where(self.prunable[cut], kept, self.space.full)
         if self._twice:
             second = self.max_sparsity * self._column(points, "second_sparsity")
             rows, groups = self._before_cut(cut)
@@ -314,6 +317,19 @@ class Box:
         return np.array([place[cut.after] for cut in self.cuts], dtype=np.int64)
 
     @cached_property
+    def prunable(self) -> NDArray[np.bool_]:
+        """Whether a prune group may be pruned at a cut, (len(cuts), G).
+
+        Before the cut again, of `two-step`, apart.
+        """
+        rated = np.tile(self._rate_of >= 0, (len(self.cuts), 1))
+        if self.family.prunes != "device":
+            return rated
+        names = np.array(self.space.names)
+        before = [np.isin(names, device_only(self.space, cut.index)) for cut in self.cuts]
+        return rated & np.array(before)
+
+    @cached_property
     def codec_columns(self) -> slice:
         """Which of the variables are the codec's."""
         start = self.names.index("cut") + 1
@@ -415,7 +431,7 @@ class Box:
         """
         full, kept, cut = self.space.full, decisions.kept, decisions.cut
         gone = (full - kept) / full
-        if self.family.prunes == "each":
+        if self.family.by_group:
             return gone[:, self._group_of]
         rows, groups = self._before_cut(cut)
         gone[rows, groups] = 0.0
@@ -458,7 +474,7 @@ class Box:
         kept = self.space.keep_vector(plan.keep)
         one = Decisions(kept[None], np.array([cut]), np.zeros((1, 0), dtype=np.int64), np.zeros(1))
         _, again = self._before_cut(one.cut)
-        prunable = self._rate_of >= 0
+        prunable = self.prunable[cut].copy()
         prunable[again] = True
         other = (kept < self.space.full) & ~prunable
         if other.any():
@@ -559,7 +575,7 @@ def search_box(
 
 def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
     match family.prunes:
-        case "each":
+        case "each" | "device":
             return tuple((name,) for name in free_groups(space))
         case "none":
             return ()
