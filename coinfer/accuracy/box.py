@@ -13,7 +13,8 @@ features, hence one predicted accuracy, wherever it comes from.
 | `fpgm` | one sparsity for all convolutions, the cut |
 | `two-step` | those of `fpgm` and a second sparsity, of the layer before the cut |
 | `bottlenet++` | the cut, code channels, spatial |
-| `cpcdrl` | those of `prune-partition`; sparsities of groups behind the cut have no effect |
+| `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
+| `cpcdrl` | those of `cia` without the code |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -32,6 +33,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from coinfer.accuracy.codec_variables import (
     BottleNet,
+    Cia,
     CodecVariables,
     ConvLinear,
     Crossing,
@@ -171,6 +173,8 @@ class Box:
                 return NoCodec()
             case "bottlenet++":
                 return BottleNet(int(at.channels.max()))
+            case "cia":
+                return Cia.of(self.cuts, self.max_sparsity)
             case _:
                 channels = int(at.channels[at.maps].max(initial=1))
                 vector = int(at.elements[at.vectors].max(initial=1))
@@ -241,10 +245,13 @@ class Box:
         paper, 0 for the input); what a plan does not have is `Variable.absent`.
         """
         codec, columns = decisions.codec, self.codec_columns
+        counted: Any = codec
+        if isinstance(self.codec, Cia):
+            counted = self.codec.sparsities(codec, self.crossing_of(decisions))
         features = np.empty((len(decisions), self.dimension))
         features[:, : columns.start - 1] = self._sparsities(decisions)
         features[:, columns.start - 1] = decisions.cut + self._first_cut
-        features[:, columns] = np.where(codec == 0, self._absent[columns], codec)
+        features[:, columns] = np.where(codec == 0, self._absent[columns], counted)
         if self.family.noisy:
             snr_db = decisions.snr_db
             features[:, -1] = np.where(np.isnan(snr_db), self._absent[-1], snr_db)
@@ -288,7 +295,7 @@ class Box:
         elements = fixed[cut] + np.einsum("bg,bg->b", per_unit[cut], kept)
         height, width = self._sides[cut].T
         channels = elements // (height * width)
-        return Crossing(self._interior[cut], channels, height, width, self._rectified[cut])
+        return Crossing(self._interior[cut], channels, height, width, self._rectified[cut], cut)
 
     def crossing_of(self, decisions: Decisions) -> Crossing:
         """Return what crosses in B plans."""
@@ -587,8 +594,9 @@ def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
 def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, ...]:
     graph = space.graph
     cuts = block_cuts(graph)
-    if family.codec == "bottlenet++":
-        return tuple(cut for cut in cuts if cut.kind == "interior" and is_map(cut))
+    if family.codec in ("bottlenet++", "cia"):  # which encode wherever they cut
+        cuts = tuple(cut for cut in cuts if cut.kind == "interior")
+        return tuple(cut for cut in cuts if family.codec == "cia" or is_map(cut))
     if family.prunes == "twice":
         cuts = tuple(cut for cut in cuts if cut.kind == "output" or group_before(space, cut) >= 0)
     return (*(cut for cut in graph.cuts if input_cut and cut.kind == "input"), *cuts)

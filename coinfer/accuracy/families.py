@@ -26,13 +26,13 @@ class Family:
         prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
             (uniformly, then the layer before the cut again), each group of the `device`'s side of
             the cut by itself and nothing behind it, or `none`.
-        codec: `none`, `conv-linear` (P1 to P8) or `bottlenet++`.
+        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++` or `cia`.
         noisy: whether an AWGN channel of some SNR follows the codec.
         criterion, schedule: how pruned units are chosen and trained.
     """
 
     prunes: Literal["each", "uniform", "twice", "device", "none"]
-    codec: Literal["none", "conv-linear", "bottlenet++"]
+    codec: Literal["none", "conv-linear", "bottlenet++", "cia"]
     noisy: bool = False
     criterion: str = "l1"
     schedule: str = "one-shot"
@@ -52,6 +52,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
         "bottlenet++": Family("none", "bottlenet++"),
         "cpcdrl": Family("device", "none", criterion="lasso[batches=24]"),
+        "cia": Family("device", "cia"),
     }
 )
 
