@@ -14,6 +14,7 @@ features, hence one predicted accuracy, wherever it comes from.
 | `two-step` | those of `fpgm` and a second sparsity, of the layer before the cut |
 | `bottlenet++` | the cut, code channels, spatial |
 | `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
+| `cpcdrl` | those of `cia` without the code |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.

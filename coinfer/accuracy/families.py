@@ -51,6 +51,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "fpgm": Family("uniform", "none", criterion="fpgm"),
         "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
         "bottlenet++": Family("none", "bottlenet++"),
+        "cpcdrl": Family("device", "none", criterion="lasso[batches=24]"),
         "cia": Family("device", "cia"),
     }
 )
