@@ -128,7 +128,8 @@ def space_of(model: str) -> Any:
     "--family",
     default="qho",
     show_default=True,
-    help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++, cia, cpcdrl or noise.",
+    help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++, cia, cpcdrl, "
+    "three-step or noise.",
 )
 @click.option(
     "--samples", type=click.IntRange(min=1), default=300, show_default=True, help="Plans wanted."

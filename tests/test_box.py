@@ -109,6 +109,7 @@ def test_regnet_has_a_sparsity_per_block_and_cuts_after_the_stem_and_every_block
     [
         *[("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
         *[("cia", 10), ("cpcdrl", 8)],
+        ("three-step", 10),
     ],
 )
 def test_number_of_variables(family: str, count: int) -> None:
@@ -404,6 +405,45 @@ def test_fpgm_prunes_all_convolutions_alike_and_nothing_else() -> None:
     assert plan.criterion == "fpgm"
 
 
+def test_three_step_prunes_what_lies_on_the_device_alone() -> None:
+    found = box("alexnet", "three-step")
+    assert [cut.kind for cut in found.cuts] == ["interior"] * 7
+    groups = [name for (name,) in found.rates]  # one per block
+    for place, cut in enumerate(found.cuts):
+        u = np.full((1, 10), 0.5 / 0.9)
+        u[0, found.names.index("cut")] = unit_of_whole(place, 0, 6)
+        (plan,) = found.plans(found.decide(u))
+        assert [name for name, _ in plan.keep] == sorted(groups[: place + 1])
+        assert (plan.criterion, plan.schedule) == ("l2", "incremental")
+        # Sparsities behind the cut change nothing, and read as none.
+        features = found.features(found.read([plan]))[0]
+        assert features[:7].tolist() == [0.5] * (place + 1) + [0.0] * (6 - place)
+        u[0, place + 1 : 7] = 1.0
+        assert found.plans(found.decide(u)) == (plan,)
+        assert cut.after == plan.cut.after
+
+
+@pytest.mark.parametrize(
+    ("place", "flatten", "codec", "elements"),
+    [
+        (0, 0.0, "threestep-conv[channels=16]", 16 * 27 * 27),
+        (0, 1.0, "threestep-linear[flatten=1,hidden=16,width=16]", 16),
+        (5, 0.0, "threestep-linear[width=16]", 16),
+        (5, 1.0, "threestep-linear[width=16]", 16),
+    ],
+)
+def test_three_step_sends_h_maps_or_h_elements(
+    place: int, flatten: float, codec: str, elements: int
+) -> None:
+    found = box("alexnet", "three-step")
+    widest = 4096 if place == 5 else 64
+    u = np.zeros((1, 10))
+    u[0, 7:] = unit_of_whole(place, 0, 6), unit_of_width(16, widest), flatten
+    decisions = found.decide(u)
+    assert found.plans(decisions)[0].codec == codec
+    assert found.elements(decisions).tolist() == [elements]
+
+
 def test_snr_is_linear_in_tenths_of_a_db_within_its_range() -> None:
     found = box("small", "noise")
     u = np.full((4, found.dimension), 0.4)
@@ -465,6 +505,12 @@ def refusals() -> list[tuple[str, dict[str, object], str]]:
     conv += ",code_channels={},code_kernel={},code_stride=1]"
     pool1, fc6 = CutRef(3, "features.2"), CutRef(17, "classifier.1")
     pruned = {"keep": (("features.0", 32),), "criterion": "l1", "schedule": "one-shot"}
+    flat = "threestep-linear[flatten=1,hidden={},width={}]"
+    learned = {
+        "cut": pool1,
+        "codec": "threestep-conv[channels=4]",
+        "coder": "codebook[bits=8,high=1,low=-1]",
+    }
     return [
         ("qho", {"model": "vgg16"}, "its model is 'vgg16'"),
         ("qho", {"cut": CutRef(1, "features.0")}, "cuts after 'features.0'.*accepted"),
@@ -492,6 +538,17 @@ def refusals() -> list[tuple[str, dict[str, object], str]]:
         ("bottlenet++", {"cut": pool1, "codec": "bottlenet++[channels=128]"}, "up to 64"),
         ("bottlenet++", {"cut": pool1}, "is 'bottlenet..'"),
         ("bottlenet++", {"cut": pool1} | pruned, "prunes 'features.0'; accepted: none"),
+        ("three-step", learned | {"codec": "conv[channels=4]"}, "conv' or 'threestep-linear'"),
+        ("three-step", learned | {"cut": fc6}, "accepted at this cut is 'threestep-linear'"),
+        ("three-step", learned | {"codec": "threestep-conv[channels=65]"}, "a width up to 64"),
+        ("three-step", learned | {"codec": flat.format(3, 4)}, "as much hidden"),
+        ("three-step", learned | {"codec": "threestep-linear[width=4]"}, "with flatten=1"),
+        ("three-step", {"cut": pool1, "codec": flat.format(4, 4)}, "its coder is 'float32'"),
+        (
+            "three-step",
+            learned | pruned | {"keep": (("features.3", 3),), "criterion": "l2"},
+            "prunes 'features.3'; accepted: 'features.0'",
+        ),
     ]
 
 

@@ -436,6 +436,11 @@ def test_a_codebook_starts_among_codes_once_and_is_then_learned() -> None:
         assert torch.equal(layer.points, started)
 
 
+def test_a_codebook_may_start_over_a_known_range() -> None:
+    layer = calibrated(LearnedLevels(2, low=-1, high=1), 5 + sparse_features(9, 3))
+    assert layer.points.tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])
+
+
 def test_codewords_are_learned() -> None:
     """Two clusters: the codewords end in their middles, whence the penalty has no gradient."""
     layer = LearnedCodebook(1, weight=1.0)
@@ -469,6 +474,9 @@ def test_every_coder_is_made_by_its_name() -> None:
         (lambda: Uniform(low=1.0, high=1.0), "high is 1.0; allowed is more than low, 1.0"),
         (lambda: Uniform(low=0.0, high=float("inf")), "high is inf; allowed is a finite number"),
         (lambda: Uniform(penalty=-1.0), "penalty is -1.0; allowed is a finite number >= 0"),
+        (lambda: LearnedLevels(low=-1), "low and high go together"),
+        (lambda: LearnedLevels(high=-1, low=1), "high is -1; allowed is more than low, 1"),
+        (lambda: LearnedLevels(8, "vector", low=-1, high=1), "go with mode=symbol only"),
         (lambda: LearnedLevels(mode="whole"), "mode is 'whole'; allowed: symbol, vector"),
         (lambda: LearnedLevels().fit(np.ones((1, 2))), "levels .* learned with a network"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from coinfer.accuracy.measure import Job, build_plan, measure
 from coinfer.accuracy.pretrain import pretrain
 from coinfer.accuracy.recipe import DIGITS, PRETRAIN_DIGITS, Phase, Recipe
 from coinfer.accuracy.training import Setup, correct
+from coinfer.compression.entropy import LearnedLevels
 from coinfer.compression.groups import prune_space
+from coinfer.compression.pipeline import SplitNetwork
 from coinfer.data import load_splits
 from coinfer.data.images import Splits
 from coinfer.errors import CoinferError, UnknownNameError
@@ -131,6 +134,53 @@ def test_learned_levels_are_trained(digits: Splits, parent: Checkpoint) -> None:
     started = build_plan(job(plan, parent, digits, replace(SHORT, phases=SHORT.phases[:1])))[0]
     moved = network.quantiser.levels(), started.quantiser.levels()
     assert not np.array_equal(moved[0].points, moved[1].points)
+
+
+@pytest.mark.parametrize(
+    ("codec", "h"),
+    [("threestep-conv[channels=5]", 5 * 4), ("threestep-linear[flatten=1,hidden=5,width=5]", 5)],
+)
+def test_three_step_sends_b_bits_for_each_of_h_symbols(
+    codec: str, h: int, digits: Splits, parent: Checkpoint
+) -> None:
+    """Counted on bytes really encoded, of a network really pruned on the device alone."""
+    keep = tuple(pair for pair in HALF if pair[0] in ("features.0", "features.3"))
+    coder = "codebook[bits=6,high=1,low=-1]"
+    plan = Plan(MODEL, POOL2, keep, "l2", "incremental[iterations=3,steps=1]", codec, coder)
+    network, _ = build_plan(job(plan, parent, digits))
+    images = torch.randn(9, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    fitted = network.fit_coder([images])
+    (codes,) = network.codes([images])
+    lengths = [8 * len(fitted.encode(code)) for code in codes]
+    assert lengths == [-(-h * 6 // 8) * 8] * 9
+    found = measure(plan, parent, digits, SHORT, 0)
+    assert found.payload.bits == lengths[0]
+    kept = SPACE.keep_vector(keep)
+    at = [cut.after for cut in SPACE.graph.cuts].index(POOL2.after)
+    assert found.device_flops == SPACE.device_flops(kept)[0, at]
+
+
+@pytest.mark.parametrize(("below", "sent"), [(inf, 1), (0.0, 0)])
+def test_codes_pass_untransmitted_until_the_loss_is_small_and_the_codec_stage_at_most(
+    below: float, sent: int, digits: Splits, parent: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps of each stage: with `inf` the second is transmitted, with 0 none but the last."""
+    monkeypatch.setattr(LearnedLevels, "warm_up", below)
+    seen: list[bool] = []
+    penalised = SplitNetwork.penalised
+
+    def spy(network: SplitNetwork, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(network.transmitting)
+        return penalised(network, images)
+
+    monkeypatch.setattr(SplitNetwork, "penalised", spy)
+    plan = Plan(MODEL, POOL2, codec="threestep-conv[channels=4]", coder="codebook[bits=2]")
+    network, _ = build_plan(job(plan, parent, digits))
+    assert seen == [False, bool(sent), True, True]
+    assert network.transmitting
+    seen.clear()
+    build_plan(job(replace(plan, coder="uniform[bits=2]"), parent, digits))
+    assert seen == [True] * 4
 
 
 def test_the_test_set_is_read_only_when_asked_for(digits: Splits, parent: Checkpoint) -> None:

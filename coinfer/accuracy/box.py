@@ -15,6 +15,7 @@ features, hence one predicted accuracy, wherever it comes from.
 | `bottlenet++` | the cut, code channels, spatial |
 | `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
 | `cpcdrl` | those of `cia` without the code |
+| `three-step` | a sparsity per prune group (behind the cut without effect), the cut, h, flatten |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -38,6 +39,7 @@ from coinfer.accuracy.codec_variables import (
     ConvLinear,
     Crossing,
     NoCodec,
+    ThreeStep,
 )
 from coinfer.accuracy.families import (
     FAMILIES,
@@ -175,6 +177,8 @@ class Box:
                 return BottleNet(int(at.channels.max()))
             case "cia":
                 return Cia.of(self.cuts, self.max_sparsity)
+            case "three-step":
+                return ThreeStep(int(at.channels.max()))
             case _:
                 channels = int(at.channels[at.maps].max(initial=1))
                 vector = int(at.elements[at.vectors].max(initial=1))
@@ -530,7 +534,7 @@ def search_box(
     input_cut: bool = False,
     criterion: str | None = None,
     schedule: str | None = None,
-    coder: str = "float32",
+    coder: str | None = None,
     zero_inactive: bool = False,
 ) -> Box:
     """Return the box of a family of plans on a task's network.
@@ -542,7 +546,7 @@ def search_box(
         snr_db: range of the SNR, for a noisy family.
         input_cut: whether plans may send the input and compute nothing on the device (cut 0).
         criterion, schedule: other than the family's.
-        coder: how plans send what crosses.
+        coder: how plans send what crosses, other than the family's.
         zero_inactive: as of `Box`.
 
     Raises:
@@ -575,7 +579,7 @@ def search_box(
         rates=rates,
         max_sparsity=float(max_sparsity),
         snr_db=(low, high),
-        coder=str(parse_ref(coder)),
+        coder=str(parse_ref(coder or kind.coder)),
         zero_inactive=zero_inactive,
     )
 
@@ -594,9 +598,9 @@ def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
 def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, ...]:
     graph = space.graph
     cuts = block_cuts(graph)
-    if family.codec in ("bottlenet++", "cia"):  # which encode wherever they cut
+    if family.codec in ("bottlenet++", "cia", "three-step"):  # which encode wherever they cut
         cuts = tuple(cut for cut in cuts if cut.kind == "interior")
-        return tuple(cut for cut in cuts if family.codec == "cia" or is_map(cut))
+        return tuple(cut for cut in cuts if family.codec != "bottlenet++" or is_map(cut))
     if family.prunes == "twice":
         cuts = tuple(cut for cut in cuts if cut.kind == "output" or group_before(space, cut) >= 0)
     return (*(cut for cut in graph.cuts if input_cut and cut.kind == "input"), *cuts)

@@ -33,6 +33,8 @@ from coinfer.compression.codecs import (
     Fc,
     LinearCodec,
     StagedCodec,
+    ThreeStepConv,
+    ThreeStepLinear,
 )
 from coinfer.errors import CoinferError
 from coinfer.flops import Layers, rule
@@ -52,6 +54,8 @@ _CONV = (
 )
 _LINEAR = ("hidden", "width")
 _BOTTLENET = ("channels", "spatial")
+# The options that are h of the three-step framework's codecs.
+_CHANNELS, _WIDTH = "channels", "width"
 
 # Columns of P1 and P7, of P4 and P8 (no wider than those), of P2 and P5, of P3 and P6.
 _FIRST, _SECOND, _KERNELS, _STRIDES = slice(0, 7, 6), slice(3, 8, 4), slice(1, 5, 3), slice(2, 6, 3)
@@ -524,6 +528,96 @@ class Cia:
             raise CoinferError(
                 f"its codec is '{ref}'; accepted at most is '{self.ref(most, at)}', with both "
                 "widths and the activation of its cut"
+            )
+        return row
+
+
+@dataclass(frozen=True)
+class ThreeStep:
+    """h of the three-step framework's encoders, and whether maps are flattened first.
+
+    Shao and Zhang 2020; the authors' code keeps maps at its early cuts (`threestep-conv`, h maps)
+    and makes vectors of them at its late ones (`threestep-linear`, h elements, a layer of as many
+    between). Which cuts are late in another network nobody says, so that it is a choice. What has
+    no extent in space goes through one linear layer. h is at most the channels that cross, or
+    their elements where there are no maps.
+
+    Attributes:
+        channels: most channels (or elements of what is no map) at any cut.
+    """
+
+    channels: int
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The width h and the switch `flatten`."""
+        return (
+            Variable("h", 1, self.channels, effect=1, log=True, absent=self.channels),
+            Variable("flatten", 0, 1, effect=-1),
+        )
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return h and flatten, (B, 2); what is no map is not flattened."""
+        return np.column_stack([width(u[:, 0], at.channels), whole(u[:, 1], 0, 1) * at.maps])
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 2)."""
+        return np.column_stack(
+            [unit_of_width(rows[:, 0], at.channels), unit_of_whole(rows[:, 1], 0, 1)]
+        )
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return h H W where maps stay maps, else h, (B,)."""
+        return rows[:, 0] * np.where(rows[:, 1] == 1, 1, at.height * at.width)
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return wherever a feature crosses."""
+        return at.sent
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of a convolution or one or two linear layers, and of the way back."""
+        h, flattened = rows[:, 0], rows[:, 1] == 1
+        count = rule(rules)
+        positions = at.height * at.width
+        conv = count(Layers("conv", positions, positions, (3, 3)))
+
+        def pointwise(kind: str, elements: Counts) -> Counts:
+            return np.asarray(count(Layers(kind)).work(elements, 0))
+
+        def dense(c_in: Counts, c_out: Counts) -> Counts:
+            return np.asarray(count(Layers("fc")).work(c_in, c_out))
+
+        hidden = dense(h, h) + pointwise("activation", h) + pointwise("dropout", h)
+        between = np.where(flattened, hidden, 0)
+        maps, whole_map = at.maps & ~flattened, at.elements
+        encode = np.where(maps, conv.work(at.channels, h), dense(whole_map, h) + between)
+        decode = np.where(maps, conv.work(h, at.channels), between + dense(h, whole_map))
+        encode = encode + pointwise("activation", self.elements(rows, at))
+        decode = decode + pointwise("activation", whole_map)
+        return np.where(at.sent, encode, 0), np.where(at.sent, decode, 0)
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `threestep-conv[...]` or `threestep-linear[...]`."""
+        h, flatten = row
+        if at.maps[0] and not flatten:
+            return str(Ref(ThreeStepConv.name, ((_CHANNELS, h),)))
+        between = (("flatten", 1), ("hidden", h)) if flatten else ()
+        return str(Ref(ThreeStepLinear.name, (*between, (_WIDTH, h))))
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return h and flatten."""
+        name, maps = parse_ref(ref).name, bool(at.maps[0])
+        if name == ThreeStepConv.name and maps:
+            row = [getattr(_made(ThreeStepConv, ref), _CHANNELS), 0]
+        elif name == ThreeStepLinear.name:
+            row = [getattr(_made(ThreeStepLinear, ref), _WIDTH), int(maps)]
+        else:
+            raise _other(ref, f"{ThreeStepConv.name}' or '" * maps + ThreeStepLinear.name)
+        rows = np.array([row])
+        if (self.rows(self.units(rows, at), at) != rows).any() or ref != self.ref(row, at):
+            raise CoinferError(
+                f"its codec is '{ref}'; accepted is a width up to {int(at.channels[0])}, with "
+                "flatten=1 and as much hidden where maps become a vector, and no other option"
             )
         return row
 

@@ -26,16 +26,18 @@ class Family:
         prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
             (uniformly, then the layer before the cut again), each group of the `device`'s side of
             the cut by itself and nothing behind it, or `none`.
-        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++` or `cia`.
+        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia` or `three-step`.
         noisy: whether an AWGN channel of some SNR follows the codec.
         criterion, schedule: how pruned units are chosen and trained.
+        coder: how what crosses is sent.
     """
 
     prunes: Literal["each", "uniform", "twice", "device", "none"]
-    codec: Literal["none", "conv-linear", "bottlenet++", "cia"]
+    codec: Literal["none", "conv-linear", "bottlenet++", "cia", "three-step"]
     noisy: bool = False
     criterion: str = "l1"
     schedule: str = "one-shot"
+    coder: str = "float32"
 
     @property
     def by_group(self) -> bool:
@@ -53,6 +55,12 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "bottlenet++": Family("none", "bottlenet++"),
         "cpcdrl": Family("device", "none", criterion="lasso[batches=24]"),
         "cia": Family("device", "cia"),
+        "three-step": Family(
+            *("device", "three-step"),
+            criterion="l2",
+            schedule="incremental",
+            coder="codebook[bits=8,high=1,low=-1]",
+        ),
     }
 )
 
