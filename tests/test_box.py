@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from math import floor, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,10 +106,49 @@ def test_regnet_has_a_sparsity_per_block_and_cuts_after_the_stem_and_every_block
 
 @pytest.mark.parametrize(
     ("family", "count"),
-    [("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
+    [
+        ("qho", 16),
+        ("noise", 17),
+        ("prune-partition", 8),
+        ("fpgm", 2),
+        ("two-step", 3),
+        ("quantised", 2),
+    ],
 )
 def test_number_of_variables(family: str, count: int) -> None:
     assert box("alexnet", family).dimension == count
+
+
+def test_quantised_plans_are_the_network_as_it_is_in_a_few_bits() -> None:
+    found = box("alexnet-cifar", "quantised")
+    every = found.every()
+    assert every is not None
+    plans = found.plans(every)
+    assert len(plans) == len({plan.hash for plan in plans}) == 7 * 8 + 1
+    assert found.unchanged(every).tolist() == [plan.unchanged for plan in plans]
+    assert sum(plan.unchanged for plan in plans) == 1  # where nothing is sent
+    drawn = found.plans(found.decide(points(found, 500)))
+    assert set(drawn) == set(plans)
+    assert all(box("small", family).every() is None for family in FAMILIES if family != found.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"coder": "huffman[bits=9]"}, "coder is 'huffman[bits=9]'; accepted: huffman[bits=1], "),
+        ({"coder": "huffman"}, "its coder is 'huffman'"),  # one plan has one name
+        ({"coder": "float32"}, "its coder is 'float32'"),
+        ({"codec": "linear[hidden=2,width=1]"}, "its codec is 'linear[hidden=2,width=1]'"),
+        ({"keep": (("conv1", 2),)}, "it prunes 'conv1'; accepted: none"),
+    ],
+)
+def test_what_is_no_quantised_plan_is_refused(change: dict[str, Any], words: str) -> None:
+    found = box("small", "quantised")
+    plan = Plan("small", CutRef(2, "maxpool2"), coder="huffman[bits=3]")
+    assert found.read([plan]).codec.tolist() == [[3]]
+    with pytest.raises(CoinferError) as error:
+        found.read([replace(plan, **change)])
+    assert words in str(error.value)
 
 
 def test_cut_zero_is_there_when_asked_for() -> None:

@@ -25,13 +25,14 @@ class Family:
     Attributes:
         prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
             (uniformly, then the layer before the cut again), or `none`.
-        codec: `none`, `conv-linear` (P1 to P8) or `bottlenet++`.
+        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, or `quantised`: no codec, but the
+            feature in b bits an element, Huffman-coded.
         noisy: whether an AWGN channel of some SNR follows the codec.
         criterion, schedule: how pruned units are chosen and trained.
     """
 
     prunes: Literal["each", "uniform", "twice", "none"]
-    codec: Literal["none", "conv-linear", "bottlenet++"]
+    codec: Literal["none", "conv-linear", "bottlenet++", "quantised"]
     noisy: bool = False
     criterion: str = "l1"
     schedule: str = "one-shot"
@@ -45,8 +46,12 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "fpgm": Family("uniform", "none", criterion="fpgm"),
         "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
         "bottlenet++": Family("none", "bottlenet++"),
+        "quantised": Family("none", "quantised"),
     }
 )
+
+UNTRAINED = frozenset({"quantised"})
+"""Families whose papers train nothing: recipe `untrained` where no other is asked for."""
 
 
 def block_cuts(graph: LayerGraph) -> tuple[Cut, ...]:
