@@ -371,7 +371,22 @@ def _answered(prepared: Prepared, cell: Cell, question: _Question, answer: objec
         predicted_latency_s=selection.predicted_latency_s,
         evaluations=selection.evaluations,
         ledger=ledger,
-        assumptions=_assumptions(plan, task, scenario, cuts, parts),
+        assumptions=(
+            *_assumptions(plan, task, scenario, cuts, parts),
+            *(() if known is None or found is None else _baseline_told(known, found)),
+        ),
+    )
+
+
+def _baseline_told(known: Measurements, found: Measurement) -> tuple[str, ...]:
+    """Say what a plan's accuracy is held against where most plans' are not."""
+    baseline = known.baseline_of(found)
+    if baseline is known.baseline:
+        return ()
+    return (
+        f"this plan is not trained, and loses against the network as it is, "
+        f"{100 * baseline.val_accuracy:.2f} % (recipe {baseline.recipe}); trained plans lose "
+        f"against {100 * known.baseline.val_accuracy:.2f} % (recipe {known.recipe})",
     )
 
 
@@ -379,7 +394,7 @@ def _with_accuracy(
     result: Result, known: Measurements, found: Measurement, max_loss: float
 ) -> Result:
     """Add what was measured of this very plan, beside the baseline of the same recipe."""
-    loss = known.baseline.val_accuracy - found.val_accuracy
+    loss = known.baseline_of(found).val_accuracy - found.val_accuracy
     return replace(
         result,
         accuracy=found.val_accuracy,
@@ -410,7 +425,7 @@ def _price(
     }
     spread = sent if crossing == "measured" else None
     accuracy = loss = None
-    if plan.unchanged and _lossless(plan, task, parts):
+    if replace(plan, coder="float32").unchanged and _lossless(plan, task, parts):
         # The network computes what the unpruned one does, on what really arrives.
         loss, evidence["accuracy_loss"] = 0.0, "analytic"
         if task.baseline_accuracy is not None and task.baseline_evidence is not None:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from math import floor, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -109,7 +110,7 @@ def test_regnet_has_a_sparsity_per_block_and_cuts_after_the_stem_and_every_block
     [
         *[("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
         *[("cia", 10), ("cpcdrl", 8)],
-        ("three-step", 10),
+        *[("three-step", 10), ("quantised", 2)],
     ],
 )
 def test_number_of_variables(family: str, count: int) -> None:
@@ -145,6 +146,38 @@ def test_a_plan_that_prunes_the_servers_side_is_none_of_cpcdrl() -> None:
     assert [name for name, _ in plan.keep] == ["features.0", "features.3", "features.6"]
     with pytest.raises(CoinferError, match="it prunes 'classifier.0'; accepted: 'features.0', "):
         found.read([replace(plan, keep=(("classifier.0", 5), *plan.keep))])
+
+
+def test_quantised_plans_are_the_network_as_it_is_in_a_few_bits() -> None:
+    found = box("alexnet-cifar", "quantised")
+    every = found.every()
+    assert every is not None
+    plans = found.plans(every)
+    assert len(plans) == len({plan.hash for plan in plans}) == 7 * 8 + 1
+    assert found.unchanged(every).tolist() == [plan.unchanged for plan in plans]
+    assert sum(plan.unchanged for plan in plans) == 1  # where nothing is sent
+    drawn = found.plans(found.decide(points(found, 500)))
+    assert set(drawn) == set(plans)
+    assert all(box("small", family).every() is None for family in FAMILIES if family != found.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"coder": "huffman[bits=9]"}, "coder is 'huffman[bits=9]'; accepted: huffman[bits=1], "),
+        ({"coder": "huffman"}, "its coder is 'huffman'"),  # one plan has one name
+        ({"coder": "float32"}, "its coder is 'float32'"),
+        ({"codec": "linear[hidden=2,width=1]"}, "its codec is 'linear[hidden=2,width=1]'"),
+        ({"keep": (("conv1", 2),)}, "it prunes 'conv1'; accepted: none"),
+    ],
+)
+def test_what_is_no_quantised_plan_is_refused(change: dict[str, Any], words: str) -> None:
+    found = box("small", "quantised")
+    plan = Plan("small", CutRef(2, "maxpool2"), coder="huffman[bits=3]")
+    assert found.read([plan]).codec.tolist() == [[3]]
+    with pytest.raises(CoinferError) as error:
+        found.read([replace(plan, **change)])
+    assert words in str(error.value)
 
 
 def test_cut_zero_is_there_when_asked_for() -> None:

@@ -26,14 +26,15 @@ class Family:
         prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
             (uniformly, then the layer before the cut again), each group of the `device`'s side of
             the cut by itself and nothing behind it, or `none`.
-        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia` or `three-step`.
+        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia`, `three-step`, or
+            `quantised`: no codec, but the feature in b bits an element, Huffman-coded.
         noisy: whether an AWGN channel of some SNR follows the codec.
         criterion, schedule: how pruned units are chosen and trained.
         coder: how what crosses is sent.
     """
 
     prunes: Literal["each", "uniform", "twice", "device", "none"]
-    codec: Literal["none", "conv-linear", "bottlenet++", "cia", "three-step"]
+    codec: Literal["none", "conv-linear", "bottlenet++", "cia", "three-step", "quantised"]
     noisy: bool = False
     criterion: str = "l1"
     schedule: str = "one-shot"
@@ -61,8 +62,12 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             schedule="incremental",
             coder="codebook[bits=8,high=1,low=-1]",
         ),
+        "quantised": Family("none", "quantised"),
     }
 )
+
+UNTRAINED = frozenset({"quantised"})
+"""Families whose papers train nothing: recipe `untrained` where no other is asked for."""
 
 
 def block_cuts(graph: LayerGraph) -> tuple[Cut, ...]:

@@ -60,7 +60,7 @@ class Sample:
     """A measured plan of a table.
 
     Attributes:
-        why: what put it into the design: `corner`, `sobol` or `adaptive`.
+        why: what put it into the design: `corner`, `sobol`, `adaptive`, or `every` plan of its family.
         measurement: the results.
         seconds: wall time of building, training and measuring it.
         machine: hardware and versions, a key of the table's `machines`.
