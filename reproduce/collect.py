@@ -60,16 +60,10 @@ def compute(
     """
     from benchmarks.catalog import Catalog
     from benchmarks.matrix import load
-    from benchmarks.runner import ask, run
-    from benchmarks.store import Store
+    from benchmarks.runner import run_rows
 
-    loaded = load(matrix)
     catalog = Catalog(selections="" if reselect else frozen(matrix))
-    summary = run(loaded, store_path, catalog=catalog, jobs=jobs, progress=progress)
-    _, asked = ask(loaded, catalog)
-    keys = [key for group in asked for key in group.keys]
-    with Store.open(store_path, readonly=True) as store:
-        return summary, list(store.rows(key=keys))
+    return run_rows(load(matrix), store_path, catalog=catalog, jobs=jobs, progress=progress)
 
 
 def frozen(matrix: str) -> str:
