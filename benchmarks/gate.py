@@ -21,12 +21,14 @@ from benchmarks.cells import Cell
 from benchmarks.outcomes import (
     ANSWERED,
     METRICS,
+    REFERENCE,
     REGRET,
     Metric,
     Outcome,
     asked_of,
     figures_of,
     least_latencies,
+    question_of,
 )
 from benchmarks.ranks import holm, least_p, rank_test, seeds_needed
 from benchmarks.store_rows import counted
@@ -50,7 +52,7 @@ class Finding:
     Attributes:
         verdict: `regressed`; `unsure` (worse by more than the limit, but not significantly);
             `improved`; `new` (a cell that the baseline lacks).
-        what: the metric; or `gone`, `status`, `reason`, `floor_held`, `new`.
+        what: the metric; or `cell` (gone or new), `status`, `reason` (of a skip), `floor_held`.
         cell: where, without its seed.
         old, new: numbers or words; None where there is none.
         note: why this is the verdict.
@@ -151,7 +153,7 @@ def compare(
     old, new = _by_place(baseline), _by_place(run)
     thresholds.check({cell.method for cell in (*old, *new)})
     stochastic = baseline.stochastic | run.stochastic
-    pairs, uncompared = _pairs(baseline, run, stochastic, thresholds)
+    pairs, uncompared = _pairs(old, new, stochastic, thresholds)
     tests = [pair for pair in pairs if pair.tested]
     if decidable:
         _require_seeds(tests, thresholds.false_alarms)
@@ -190,7 +192,7 @@ def _gone(old: Mapping[Cell, Seeds], new: Mapping[Cell, Seeds]) -> Iterator[Find
             which = "" if len(outcomes) == 1 else f"; {_named(missing)}"
             hint = f"; renamed? {renamed[cell]} has its values" if cell in renamed else ""
             note = f"in the baseline, not in the run{which}{hint}"
-            yield Finding("regressed", "gone", cell, outcomes[missing[0]].status, None, note)
+            yield Finding("regressed", "cell", cell, outcomes[missing[0]].status, "gone", note)
 
 
 def _added(old: Mapping[Cell, Seeds], new: Mapping[Cell, Seeds]) -> Iterator[Finding]:
@@ -200,10 +202,10 @@ def _added(old: Mapping[Cell, Seeds], new: Mapping[Cell, Seeds]) -> Iterator[Fin
         which = "" if len(outcomes) == 1 else f"; {_named(added)}"
         if failed:
             reason = outcomes[failed[0]].reason
-            yield Finding("regressed", "status", cell, None, "failed", f"new{which}; {reason}")
+            yield Finding("regressed", "cell", cell, None, "failed", f"new{which}; {reason}")
         elif added:
             status = outcomes[added[0]].status
-            yield Finding("new", "new", cell, None, status, f"not in the baseline{which}", 0.0)
+            yield Finding("new", "cell", cell, None, status, f"not in the baseline{which}", 0.0)
 
 
 def _same_elsewhere(old: Mapping[Cell, Seeds], new: Mapping[Cell, Seeds]) -> dict[Cell, str]:
@@ -280,23 +282,26 @@ def _skip_reason(old: Seeds, new: Seeds) -> str:
 
 
 def _pairs(
-    baseline: Baseline, run: Baseline, stochastic: Collection[str], thresholds: Thresholds
+    old: Mapping[Cell, Seeds],
+    new: Mapping[Cell, Seeds],
+    stochastic: Collection[str],
+    thresholds: Thresholds,
 ) -> tuple[list[_Pair], int]:
     """Return the figures that are compared, and how many are not as only some seeds have them.
 
     A figure that every answer of the baseline has and none of the run is a pair without new values.
     """
-    old, new = _by_place(baseline), _by_place(run)
     shared = [cell for cell in old if cell in new]
-    least_s = least_latencies(
-        one for side in (old, new) for cell in shared for one in side[cell].values()
-    )
+    least_s = least_latencies({cell: (*old[cell].values(), *new[cell].values()) for cell in shared})
     found: list[_Pair] = []
     uncompared = 0
     for cell in shared:
         random = cell.method in stochastic
-        before = _figures(old[cell], baseline.outcomes, least_s, random)
-        after = _figures(new[cell], run.outcomes, least_s, random)
+        question = question_of(cell)
+        before, after = (
+            _figures(side[cell], _reference_s(side, question), least_s.get(question), random)
+            for side in (old, new)
+        )
         if not before.answers or not after.answers:
             continue
         cut = _cut_moved(old[cell], new[cell])
@@ -336,15 +341,21 @@ class _Figures:
 
 
 def _figures(
-    seeds: Seeds, side: Mapping[Cell, Outcome], least_s: Mapping[Cell, float], random: bool
+    seeds: Seeds, reference_s: float | None, least_s: float | None, random: bool
 ) -> _Figures:
     # Without randomness a change of status is told by itself.
     statuses = ("ok", "infeasible") if random else ("ok",)
     answers = [one for one in seeds.values() if one.status in statuses]
     return _Figures(
-        tuple(figures_of(one, side, least_s) for one in answers),
+        tuple(figures_of(one, reference_s, least_s) for one in answers),
         sum(one.status == "ok" for one in answers),
     )
+
+
+def _reference_s(side: Mapping[Cell, Seeds], question: Cell) -> float | None:
+    """The latency of All_Local in a place."""
+    found = side.get(replace(question, method=REFERENCE), {}).get(0)
+    return None if found is None else found.latency_s
 
 
 def _cut_moved(old: Seeds, new: Seeds) -> str:

@@ -68,7 +68,7 @@ def _cut(result: Result) -> str:
 
 def asked_of(cell: Cell) -> Cell:
     """Return a cell without its seed: what one method is asked in one place."""
-    return replace(cell, seed=0)
+    return replace(cell, seed=0) if cell.seed else cell
 
 
 def question_of(cell: Cell) -> Cell:
@@ -138,26 +138,27 @@ METRICS = {
 }
 
 
-def least_latencies(outcomes: Iterable[Outcome]) -> dict[Cell, float]:
-    """Return the least latency of every question, seconds."""
+def least_latencies(places: Mapping[Cell, Iterable[Outcome]]) -> dict[Cell, float]:
+    """Return the least latency of every question, seconds, from outcomes by cell without seed."""
     least: dict[Cell, float] = defaultdict(lambda: math.inf)
-    for one in outcomes:
-        if one.latency_s is not None and not math.isnan(one.latency_s):
-            question = question_of(one.cell)
-            least[question] = min(least[question], one.latency_s)
+    for cell, outcomes in places.items():
+        question = question_of(cell)
+        for one in outcomes:
+            if one.latency_s is not None and one.latency_s < least[question]:
+                least[question] = one.latency_s
     return dict(least)
 
 
 def figures_of(
-    outcome: Outcome, run: Mapping[Cell, Outcome], least_s: Mapping[Cell, float]
+    outcome: Outcome, reference_s: float | None, least_s: float | None
 ) -> dict[str, float]:
     """Return the figures of an outcome by the name of their metric, as far as they are known.
 
     Args:
         outcome: one with a plan, or without one because none meets the floor: its latency is
             then infinite.
-        run: outcomes of its run by cell, among them that of All_Local in the same place.
-        least_s: of every question the least latency known.
+        reference_s: latency of All_Local in the same place of the same run.
+        least_s: the least latency known in the place.
     """
     answered = outcome.status == "ok"
     latency_s = math.inf if outcome.latency_s is None else outcome.latency_s
@@ -167,18 +168,14 @@ def figures_of(
         "accuracy": outcome.accuracy,
         "predicted_accuracy": outcome.predicted_accuracy,
         "energy_j": outcome.energy_j if answered else None,
+        "speedup": None if reference_s is None else _ratio(reference_s, latency_s),
+        "regret": None if least_s is None else _ratio(latency_s, least_s) - 1,
     }
-    question = question_of(outcome.cell)
-    reference = run.get(replace(question, method=REFERENCE))
-    if reference is not None and reference.latency_s is not None:
-        found["speedup"] = _ratio(reference.latency_s, latency_s)
-    if question in least_s:
-        found["regret"] = _ratio(latency_s, least_s[question]) - 1
     return {name: value for name, value in found.items() if value is not None}
 
 
 def _ratio(above: float, below: float) -> float:
-    """A ratio of latencies: 1 of equal ones, infinities included; NaN where one is NaN."""
+    """A ratio of latencies: 1 of equal ones, infinities included."""
     if above == below:
         return 1.0
     return above / below if below else math.inf
