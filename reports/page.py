@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
+from benchmarks.freshness import Checked, one_per_cell
 from coinfer import __version__, conventions
 from coinfer.errors import CoinferError, printable
 from coinfer.hardware import GIVEN_BY_USER
@@ -29,7 +30,6 @@ from reproduce.facts import Facts, cases
 from reproduce.figures import Figure, figures
 from reproduce.files import staged
 from reproduce.findings import Found, answer_all
-from reproduce.freshness import Checked, one_per_cell
 from reproduce.present import LEGEND, as_data, excluded_name, statement_text, verdict_counts
 from reproduce.scorecard import (
     LABELS,

@@ -18,12 +18,12 @@ from reproduce.networks import networks
 if TYPE_CHECKING:
     from benchmarks.catalog import Catalog
     from benchmarks.cells import Cell
+    from benchmarks.freshness import Checked
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
     from benchmarks.store import Run
     from benchmarks.tables import Study
     from coinfer.accuracy.table import Table
-    from reproduce.freshness import Checked
     from reproduce.measured import Measured
 
 # The network, family of plans and data set of the figures that are made from measurements.
@@ -60,16 +60,10 @@ def compute(
     """
     from benchmarks.catalog import Catalog
     from benchmarks.matrix import load
-    from benchmarks.runner import ask, run
-    from benchmarks.store import Store
+    from benchmarks.runner import run_rows
 
-    loaded = load(matrix)
     catalog = Catalog(selections="" if reselect else frozen(matrix))
-    summary = run(loaded, store_path, catalog=catalog, jobs=jobs, progress=progress)
-    _, asked = ask(loaded, catalog)
-    keys = [key for group in asked for key in group.keys]
-    with Store.open(store_path, readonly=True) as store:
-        return summary, list(store.rows(key=keys))
+    return run_rows(load(matrix), store_path, catalog=catalog, jobs=jobs, progress=progress)
 
 
 def frozen(matrix: str) -> str:
@@ -102,9 +96,9 @@ def stored(
         CoinferError: when the store cannot be read.
     """
     from benchmarks.catalog import Catalog
+    from benchmarks.freshness import check
     from benchmarks.store import Store
     from benchmarks.store_rows import row_of
-    from reproduce.freshness import check
 
     with Store.open(path, create=False, readonly=True) as store, store.snapshot():
         runs = store.runs()
@@ -269,7 +263,7 @@ def facts_of(
     tables: Sequence[Table] = (),
 ) -> Facts:
     """Take from rows of a store those that answer the claims' own matrices, if they are current."""
-    from reproduce.freshness import one_per_cell
+    from benchmarks.freshness import one_per_cell
 
     needed = cells_needed(claims, findings)
     wanted = one_per_cell(one for one in found if one.row.cell in needed)

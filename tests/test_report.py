@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.catalog import Catalog
+from benchmarks.freshness import Checked
 from benchmarks.rows import Row
 from benchmarks.store import Run, Store
 from coinfer.cli import run as coinfer
@@ -24,7 +25,6 @@ from reports.page import MARK, MAX_ROWS, render, write_report
 from reproduce.claims import papers
 from reproduce.facts import Facts
 from reproduce.findings import answer_all
-from reproduce.freshness import Checked
 from reproduce.scorecard import judge_all
 from tests.latencies import current, grid, timed
 
