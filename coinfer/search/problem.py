@@ -215,5 +215,7 @@ class Problem:
 
 
 def refusal(scenario: Scenario, objective: Objective) -> str:
-    """Return why an objective cannot be computed in a scenario, or ''."""
+    """Return why a search cannot compare plans by an objective in a scenario, or ''."""
+    if not scenario.rate_bps > 0.0:
+        return "nothing gets through the link, so that plans which send cannot be compared"
     return missing_watts(scenario.device, scenario.link) if objective == "energy" else ""
