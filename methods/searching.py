@@ -25,8 +25,9 @@ from methods.predictor import (
     surrogate_of,
 )
 
-# Draws of a particle that one question may hold; changes the speed only.
-_AHEAD = 4
+# Draws of a particle that one question may hold; changes the speed only. Most draws of a search near
+# the floor are refused, so that many at once waste little.
+_AHEAD = 16
 _SEEDS = 2**63 - 1
 
 # Particles wander for ever among plans of equal cost (a cut without codec leaves eight variables
