@@ -515,7 +515,7 @@ def _not_admitted(
         admitted = ", ".join(convention.payloads())
         return f"convention {convention.name} admits {admitted} as payload, not {coder}"
     channel = plan_channel(plan, parts)
-    if channel is not None and channel.analog:
+    if channel is not None and channel.analog and not convention.symbols_as_bits:
         if not convention.analog:
             return (
                 f"convention {convention.name} admits bits as payload, not the symbols of channel "

@@ -32,6 +32,8 @@ class Convention:
         input_coder: the payload format of the input at cut 0.
         codec_counted: whether encoder and decoder computation is priced.
         analog: whether the symbols of an analog channel are admitted as payload beside bits.
+        symbols_as_bits: whether the symbols of an analog channel are charged as the bits that they
+            would be without it, and nothing as symbols.
         cut_kinds: (method name glob, cut kinds it may choose among), first match wins; a method
             that matches none may use every kind that its card names.
         note: what a reader should know.
@@ -46,6 +48,7 @@ class Convention:
     codec_counted: bool
     cut_kinds: tuple[tuple[str, tuple[str, ...]], ...] = ()
     analog: bool = False
+    symbols_as_bits: bool = False
     note: str = ""
     cut: str = ""
 
@@ -55,6 +58,11 @@ class Convention:
             raise CoinferError(
                 f"Convention.input_coder of '{self.name}' is '{self.input_coder}'; "
                 f"allowed: {', '.join(self.coders)}"
+            )
+        if self.analog and self.symbols_as_bits:
+            raise CoinferError(
+                f"convention '{self.name}' charges symbols both as they are (analog) and as bits "
+                "(symbols_as_bits); allowed is one"
             )
         for method, kinds in self.cut_kinds:
             if not set(kinds) <= set(CUT_KINDS):
