@@ -98,6 +98,17 @@ def _rates(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
     return write
 
 
+def _plane(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
+    """How a figure over the cuts of a network is written."""
+
+    def write(facts: Facts, folder: Path) -> list[Path]:
+        from reproduce import plane
+
+        return plane.write(facts, folder, stem, title)
+
+    return write
+
+
 def _harmonised(stem: str, title: str) -> Figure:
     """A figure over rates under one set of rules: ours, about which the paper claims nothing."""
 
@@ -111,6 +122,8 @@ def _harmonised(stem: str, title: str) -> Figure:
 
 _FIG7 = "QHO paper, Fig. 7: latency against uplink rate on two devices, AlexNet"
 _FIG8 = "QHO paper, Fig. 8: latency against uplink rate on two devices, RegNetX-400MF"
+_FIG9 = "QHO paper, Fig. 9: communication against local computation at every cut, AlexNet"
+_FIG10 = "QHO paper, Fig. 10: communication against local computation at every cut, RegNetX-400MF"
 _FIG11 = "QHO paper, Fig. 11: latency against SNR, AlexNet"
 
 _T_FIG1 = "Three-step paper, Fig. 1: what crosses at every cut against the image, ResNet-18"
@@ -146,6 +159,24 @@ _FIGURES = (
         stems=("Q-f8a", "Q-f8b"),
     ),
     _harmonised("fig8-harmonised", f"{_FIG8}, harmonised rules"),
+    Figure(
+        name="fig9",
+        title=_FIG9,
+        paper="Q",
+        reads="matrix",
+        write=_plane("fig9", _FIG9),
+        matrix="fig9",
+        stems=("Q-f9",),
+    ),
+    Figure(
+        name="fig10",
+        title=_FIG10,
+        paper="Q",
+        reads="matrix",
+        write=_plane("fig10", _FIG10),
+        matrix="fig10",
+        stems=("Q-f10",),
+    ),
     Figure(
         name="fig11",
         title=_FIG11,

@@ -68,6 +68,9 @@ from coinfer.serial import content_hash, to_data
 
 AWGN = "awgn"
 
+NOISE_SNR_DB = (0.0, 50.0)
+"""SNRs of noisy families, in dB: those of the QHO paper's Fig. 11."""
+
 # Tenths of a dB tell channels apart; more digits would only make their names long.
 _SNR_DECIMALS = 1
 
@@ -124,7 +127,7 @@ class Box:
     cuts: tuple[Cut, ...]
     rates: tuple[tuple[str, ...], ...]
     max_sparsity: float = 0.9
-    snr_db: tuple[float, float] = (0.0, 50.0)
+    snr_db: tuple[float, float] = NOISE_SNR_DB
     coder: str = "float32"
     zero_inactive: bool = False
 
@@ -552,7 +555,7 @@ def search_box(
     family: str,
     *,
     max_sparsity: float = 0.9,
-    snr_db: tuple[float, float] = (0.0, 50.0),
+    snr_db: tuple[float, float] = NOISE_SNR_DB,
     input_cut: bool = False,
     criterion: str | None = None,
     schedule: str | None = None,
