@@ -42,8 +42,8 @@ from coinfer.accuracy.codec_variables import (
     ConvLinear,
     Crossing,
     NoCodec,
-    ThreeStep,
     QuantisedBits,
+    ThreeStep,
 )
 from coinfer.accuracy.families import (
     FAMILIES,

@@ -39,8 +39,8 @@ from coinfer.compression.codecs import (
 from coinfer.errors import CoinferError
 from coinfer.flops import Layers, rule
 from coinfer.graph import Cut
-from coinfer.plan import kept_channels
 from coinfer.parts import Float32
+from coinfer.plan import kept_channels
 from coinfer.refs import Ref, parse_ref
 
 BITS = range(1, 9)
