@@ -593,6 +593,8 @@ def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
 def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, ...]:
     graph = space.graph
     cuts = block_cuts(graph)
+    if family.codec == "quantised" and not any(cut.kind == "interior" for cut in cuts):
+        return ()
     if family.codec == "bottlenet++":
         return tuple(cut for cut in cuts if cut.kind == "interior" and is_map(cut))
     if family.prunes == "twice":
