@@ -94,6 +94,11 @@ class Measurements:
             return untrained
         return self.baseline
 
+    def is_untrained(self, plan: Plan) -> bool:
+        """Return whether a plan was measured without training, and only so."""
+        found = self.find(plan)
+        return found is not None and self.baseline_of(found) is self.untrained_baseline
+
     def floor_held(self, plan: Plan, max_loss: float) -> FloorVerdict:
         """Return whether a measured plan keeps within the floor: held, broken or undecided."""
         found = self._by_plan[plan.hash]

@@ -35,15 +35,17 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
 
     Of every method that learns from measured plans, on every device: the plan of the median seed
     at five rates, lowest to highest. This reads the test set, once per plan. Give the recipe of
-    the plans that the methods learnt from. Rows are written as they are done; the same command
+    the plans that the methods learnt from; plans that nobody trains are measured by recipe
+    untrained, and by that alone. Rows are written as they are done; the same command
     goes on from there.
 
     \b
     coinfer run fig7 --store fig7.sqlite
     coinfer verify alexnet-cifar fig7 --store fig7.sqlite --data path/to/cifar10 -o chosen.csv
     """
+    from benchmarks.measured import measurements
     from benchmarks.run_cli import sigterm_interrupts
-    from benchmarks.verify import FAMILY, chosen_plans, run_verification
+    from benchmarks.verify import FAMILY, chosen_plans, measured_by, run_verification
     from coinfer.accuracy.recipe import recipe
     from coinfer.accuracy.table import Origin
 
@@ -53,11 +55,12 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
         plans |= {plan.hash: plan for plan in chosen_plans(rows)}
     base, parent, splits = prepare(model, options)
     chosen = recipe(options["recipe"])
+    wanted = measured_by(chosen.name, plans.values(), measurements(base.plan.model))
     origin = Origin(
         name=out.stem,
         model=base.plan.model,
         family=FAMILY,
-        target=len(plans),
+        target=len(wanted),
         seed=base.seed,
         recipe=chosen,
         parent_sha256=parent.sha256,
@@ -68,7 +71,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
     with sigterm_interrupts():
         for step in run_verification(
             out,
-            list(plans.values()),
+            wanted,
             origin,
             replace(base, recipe=chosen),
             executor=options["executor"],

@@ -24,7 +24,10 @@ from methods.bottlenet import BottleNet
 from methods.cia import Cia
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
+from methods.greedy import Greedy
+from methods.jalad import Jalad
 from methods.neurosurgeon import Neurosurgeon
+from methods.partition_huffman import PartitionHuffman
 from methods.prune_partition import PrunePartition
 from methods.qho import Qho
 from methods.two_step_pruning import TwoStepPruning
@@ -33,9 +36,12 @@ BUILT_IN: tuple[type[Method], ...] = (
     AllLocal,
     AllServer,
     Neurosurgeon,
+    PartitionHuffman,
+    Jalad,
     PrunePartition,
     TwoStepPruning,
     Fpgm,
+    Greedy,
     BottleNet,
     Cia,
     Qho,

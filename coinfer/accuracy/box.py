@@ -626,6 +626,8 @@ def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, .
     if family.codec in ("bottlenet++", "cia", "three-step"):  # which encode wherever they cut
         cuts = tuple(cut for cut in cuts if cut.kind == "interior")
         return tuple(cut for cut in cuts if family.codec != "bottlenet++" or is_map(cut))
+    if family.codec == "quantised" and not any(cut.kind == "interior" for cut in cuts):
+        return ()
     if family.prunes == "twice":
         cuts = tuple(cut for cut in cuts if cut.kind == "output" or group_before(space, cut) >= 0)
     return (*(cut for cut in graph.cuts if input_cut and cut.kind == "input"), *cuts)
