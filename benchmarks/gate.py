@@ -377,12 +377,16 @@ def _require_seeds(tests: Sequence[_Pair], level: float) -> None:
     Raises:
         CoinferError: naming a method, and how many seeds it needs.
     """
-    if not tests:
+    # Of an accuracy only the seeds with a plan have a value; what the others lack is tested too.
+    seeds: dict[Cell, int] = defaultdict(int)
+    for pair in tests:
+        seeds[pair.cell] = max(seeds[pair.cell], len(pair.old))
+    if not seeds:
         return
-    fewest = min(tests, key=lambda pair: len(pair.old))
-    if len(tests) * least_p(len(fewest.old), len(fewest.old)) > level:
+    fewest = min(seeds, key=seeds.__getitem__)
+    if len(tests) * least_p(seeds[fewest], seeds[fewest]) > level:
         raise CoinferError(
-            f"'{fewest.cell.method}' has {counted(len(fewest.old), 'seed')}: of "
+            f"'{fewest.method}' has {counted(seeds[fewest], 'seed')}: of "
             f"{counted(len(tests), 'figure')} that depend on seeds none could ever change "
             f"significantly (false_alarms = {level:g}); the matrix needs "
             f"{seeds_needed(len(tests), level)} seeds or more, or the thresholds say "
@@ -479,6 +483,7 @@ def _order(finding: Finding) -> tuple[object, ...]:
         finding.what in METRICS,
         order(finding.cell),
         finding.what,
+        finding.note,
     )
 
 

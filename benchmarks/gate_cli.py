@@ -120,6 +120,7 @@ def gate(
     from benchmarks.gate import compare
     from benchmarks.gate_formats import formatted
     from benchmarks.outcomes import outcome_of
+    from benchmarks.selections import shipped_selections
     from benchmarks.thresholds import Thresholds, load_thresholds
     from benchmarks.timelimit import check_seconds
     from coinfer.errors import CoinferError
@@ -130,6 +131,8 @@ def gate(
     # Whatever is wrong with these is told before anything runs.
     limits = Thresholds() if thresholds is None else load_thresholds(thresholds)
     known = None if update and not baseline.exists() else read_baseline(baseline)
+    if options["selections"]:
+        shipped_selections(options["selections"])
     catalog = Catalog(options["method_files"], options["preset_files"], options["selections"])
     if matrix is None:
         assert store is not None
