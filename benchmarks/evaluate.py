@@ -291,9 +291,7 @@ def allowed_cuts(method: Method, task: Task, convention: Convention) -> tuple[Cu
     """The cuts a method may choose among: legal, of its card's kinds, left by the convention."""
     kinds = convention.kinds_for(method.card.name, method.card.cuts)
     return tuple(
-        cut
-        for cut in task.graph.cuts
-        if cut.kind in kinds and convention.cut in ("", cut.after)
+        cut for cut in task.graph.cuts if cut.kind in kinds and convention.cut in ("", cut.after)
     )
 
 
