@@ -27,8 +27,8 @@ from methods.predictor import (
     surrogate_of,
 )
 
-# Draws of a particle that one question may hold; changes the speed only. Most draws of a search near
-# the floor are refused, so that many at once waste little.
+# Draws of a particle that one question may hold; changes the speed only. Most draws of a search
+# near the floor are refused, so that many at once waste little.
 _AHEAD = 16
 _SEEDS = 2**63 - 1
 

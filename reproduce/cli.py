@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,8 +170,15 @@ def _computed(
         progress=Silent() if quiet else default_progress(),
         reselect=reselect,
     )
+    if found.beside:
+        other, more = collect.compute(
+            found.beside, store, jobs=jobs, progress=Silent(), reselect=reselect
+        )
+        rows += more
+        summary = other if other.exit_code and not summary.exit_code else summary
     needed = collect.networks_needed(found.claims(), found.findings())
-    return Facts.of(rows, networks(needed)), summary
+    facts = replace(Facts.of(rows, networks(needed)), best_s=collect.best_known(found.matrix))
+    return facts, summary
 
 
 def _written(path: Path, text: str) -> Path:

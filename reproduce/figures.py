@@ -27,6 +27,7 @@ class Figure:
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
         stems: stems of the claims that the paper makes about it.
+        beside: another matrix whose rows it reads too; '' for none.
         asks: ids of the findings that what it reads alone answers.
     """
 
@@ -37,6 +38,7 @@ class Figure:
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
+    beside: str = ""
     asks: tuple[str, ...] = ()
 
     @property
@@ -110,12 +112,27 @@ def _plane(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
 
 
 def _harmonised(stem: str, title: str) -> Figure:
-    """A figure over rates under one set of rules: ours, about which the paper claims nothing."""
+    """A figure under one set of rules: ours, about which the paper claims nothing.
+
+    With the winners under both rules, from the rows of the paper's own figure beside it.
+    """
+    beside = stem.removesuffix("-harmonised")
 
     def write(facts: Facts, folder: Path) -> list[Path]:
-        from reproduce import rate_figures
+        from reproduce import bare
 
-        return rate_figures.write_bare(facts, folder, stem, title)
+        return [*bare.write(facts, folder, stem, title), *bare.write_winners(facts, folder, beside)]
+
+    return Figure(stem, title, paper="", reads="matrix", write=write, matrix=stem, beside=beside)
+
+
+def _bare(stem: str, title: str) -> Figure:
+    """Another figure of ours, of a matrix."""
+
+    def write(facts: Facts, folder: Path) -> list[Path]:
+        from reproduce import bare
+
+        return bare.write(facts, folder, stem, title)
 
     return Figure(stem, title, paper="", reads="matrix", write=write, matrix=stem)
 
@@ -168,6 +185,7 @@ _FIGURES = (
         matrix="fig9",
         stems=("Q-f9",),
     ),
+    _harmonised("fig9-harmonised", f"{_FIG9}, harmonised rules"),
     Figure(
         name="fig10",
         title=_FIG10,
@@ -186,6 +204,8 @@ _FIGURES = (
         matrix="fig11",
         stems=("Q-f11",),
     ),
+    _harmonised("fig11-harmonised", f"{_FIG11}, harmonised rules"),
+    _bare("fig11-mixed", f"{_FIG11}, codes through noise and charged as bits"),
     Figure(
         name="table4",
         title="QHO paper, Table IV: six regressors that predict accuracy, on measured plans",

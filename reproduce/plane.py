@@ -180,9 +180,9 @@ def footnote(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> 
     digest = hashlib.sha256(csv_text(plane, points).encode()).hexdigest()[:12]
     told = [
         f"{network_text(plane.model)} on {TITLES.get(plane.device, plane.device)}, server "
-        f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention {plane.rules} "
-        f"at each of {len(plane.conventions)} cuts: the fastest plan there, of the median seed. "
-        "Lines join the points that no other of the method beats in both.",
+        f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention "
+        f"{plane.rules} at each of {len(plane.conventions)} cuts: the fastest plan there, of the "
+        "median seed. Lines join the points that no other of the method beats in both.",
         f"Latency evidence: {classes or 'none'}; accuracy: {Verified.of(every).text}. "
         f"Data: {stem}.csv, SHA-256 {digest}...",
         *_missing(plane, points),
