@@ -12,7 +12,7 @@ from benchmarks.rows import Row
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from reproduce.claims import Claim, Finding
-from reproduce.facts import Facts
+from reproduce.facts import Case, Facts
 from reproduce.networks import networks
 
 if TYPE_CHECKING:
@@ -71,6 +71,31 @@ def frozen(matrix: str) -> str:
     from benchmarks.selections import selections_names
 
     return matrix if matrix in selections_names() else ""
+
+
+def best_known(matrix: str) -> dict[Case, float]:
+    """Return what the best plans that ship for a matrix cost in their scenarios, in seconds.
+
+    Raises:
+        CoinferError: when their file is damaged, or a plan does not fit its network.
+    """
+    from benchmarks.best import shipped_best
+    from benchmarks.catalog import Catalog
+    from benchmarks.cells import Cell
+    from coinfer.search.problem import Environments
+    from coinfer.search.reference import plan_costs
+    from coinfer.tasks import make_task
+
+    best = shipped_best(matrix)
+    catalog = Catalog()
+    tasks = {model: make_task(model, groups=True) for model in {scene[0] for scene in best}}
+    found = {}
+    for (model, device, server, link, snr_db, convention), plan in best.items():
+        cell = Cell(model, "", device, server, link, snr_db, convention=convention)
+        where = Environments.of([catalog.scenario(cell)])
+        case = Case(model, device, server, link, convention, snr_db)
+        found[case] = float(plan_costs([plan], tasks[model], where)[0, 0])
+    return found
 
 
 def learns(matrix: str) -> bool:
