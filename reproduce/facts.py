@@ -12,6 +12,7 @@ from reproduce.claims import Excluded, TableMeasure, Where
 from reproduce.networks import Network
 
 if TYPE_CHECKING:
+    from benchmarks.comparison import Comparison
     from benchmarks.tables import Study
     from reproduce.measured import Measured
 
@@ -87,6 +88,7 @@ class Facts:
         outdated: why the rows of a (case, method) are none that the code here would compute.
         tables: measurement tables; of those that fit a claim the first decides.
         study: accuracies against training length, for the figure of them.
+        comparisons: of optimisers, by rising number of evaluations.
         best_s: latencies of the best plans that ship, by case (`benchmarks.best`).
     """
 
@@ -95,6 +97,7 @@ class Facts:
     outdated: Mapping[tuple[Case, str], str] = field(default_factory=dict)
     tables: tuple[Measured, ...] = ()
     study: Study | None = None
+    comparisons: tuple[Comparison, ...] = ()
     best_s: Mapping[Case, float] = field(default_factory=dict)
 
     @classmethod

@@ -26,7 +26,7 @@ class Figure:
         title: one line.
         paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
         reads: what it is made from: the cells of a matrix, which are computed, a traced network,
-            or a measurement table or recipe study, which are read.
+            or a measurement table, recipe study or comparison of optimisers, which are read.
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
         stems: stems of the claims that the paper makes about it.
@@ -37,7 +37,7 @@ class Figure:
     name: str
     title: str
     paper: str
-    reads: Literal["matrix", "network", "table", "study"]
+    reads: Literal["matrix", "network", "table", "study", "comparison"]
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
@@ -90,6 +90,12 @@ def _write_amplification(facts: Facts, folder: Path) -> list[Path]:
     from reproduce import amplification
 
     return amplification.write(facts, folder, "threestep2020-fig1", _T_FIG1, "resnet18")
+
+
+def _write_optimisers(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import optimisers
+
+    return optimisers.write(facts, folder)
 
 
 def _rates(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
@@ -252,6 +258,13 @@ _FIGURES = (
         paper="",
         reads="study",
         write=_write_study,
+    ),
+    Figure(
+        name="optimisers",
+        title="QHO beside other searches, at equal numbers of evaluations",
+        paper="",
+        reads="comparison",
+        write=_write_optimisers,
     ),
 )
 
