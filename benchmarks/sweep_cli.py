@@ -128,7 +128,7 @@ def space_of(model: str) -> Any:
     "--family",
     default="qho",
     show_default=True,
-    help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++, noise or quantised.",
+    help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++, cia, noise or quantised.",
 )
 @click.option(
     "--samples",

@@ -21,6 +21,7 @@ from coinfer.refs import Ref, Scalar, parse_ref
 from methods.all_local import AllLocal
 from methods.all_server import AllServer
 from methods.bottlenet import BottleNet
+from methods.cia import Cia
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
 from methods.greedy import Greedy
@@ -42,6 +43,7 @@ BUILT_IN: tuple[type[Method], ...] = (
     Fpgm,
     Greedy,
     BottleNet,
+    Cia,
     Qho,
     Exhaustive,
 )

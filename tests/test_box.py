@@ -107,11 +107,8 @@ def test_regnet_has_a_sparsity_per_block_and_cuts_after_the_stem_and_every_block
 @pytest.mark.parametrize(
     ("family", "count"),
     [
-        ("qho", 16),
-        ("noise", 17),
-        ("prune-partition", 8),
-        ("fpgm", 2),
-        ("two-step", 3),
+        *[("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
+        ("cia", 10),
         ("quantised", 2),
     ],
 )
@@ -318,6 +315,46 @@ def test_bottlenet_halves_maps_and_takes_powers_of_two() -> None:
         channels.add(options["channels"])
         assert plan.keep == ()
     assert channels == {2**power for power in range(9)}
+
+
+def test_cia_prunes_its_autoencoder_like_the_layers_of_the_device_and_nothing_behind() -> None:
+    found = box("alexnet-cifar", "cia")
+    graph = task("alexnet-cifar").graph
+    order = [layer.name for layer in graph.layers]
+    assert {cut.kind for cut in found.cuts} == {"interior"}
+    nothing, half = (np.full((len(found.cuts), found.dimension), u) for u in (0.0, 0.5 / 0.9))
+    for u in (nothing, half):
+        u[:, found.names.index("cut")] = unit_of_whole(np.arange(7), 0, 6)
+    whole_plans, half_plans = (found.plans(found.decide(u)) for u in (nothing, half))
+    for unpruned, pruned in zip(whole_plans, half_plans, strict=True):
+        # A 1/8 of the channels, then a 1/4 of the elements: 128 times fewer of maps.
+        cut = graph.cut(unpruned.cut.after)
+        (codec,) = (c for c in CODECS if c.name == parse_ref(unpruned.codec).name)  # type: ignore[attr-defined]
+        assert unpruned.keep == ()
+        options = parse_ref(unpruned.codec).arguments
+        final = {"final": options["final"]} if "final" in options else {}
+        assert codec(**options).code_shape(cut.shape) == codec(**final).code_shape(cut.shape)
+        # Half of it stays, though half of the channels that it reads are gone.
+        kept = parse_ref(pruned.codec).arguments
+        for name in {"channels", "width"} & set(options):
+            assert kept[name] == options[name] - options[name] // 2
+        assert {name for name, _ in pruned.keep} == {
+            name for (name,) in found.rates if order.index(name) < cut.index
+        }
+
+
+def test_cia_refuses_what_its_server_or_its_codec_cannot_have_lost() -> None:
+    found = box("alexnet-cifar", "cia")
+    u = np.zeros((1, found.dimension))
+    (plan,) = found.plans(found.decide(u))
+    assert plan.codec == "cia-conv[channels=8,width=8]"
+    with pytest.raises(CoinferError, match=r"it prunes 'features.3'; accepted: 'features.0'$"):
+        found.read([replace(plan, keep=(("features.3", 9),), criterion="l1", schedule="one-shot")])
+    for codec in ("cia-conv", "cia-conv[channels=9,width=8]", "cia-conv[channels=8,width=9]"):
+        with pytest.raises(CoinferError, match=r"accepted at most is 'cia-conv\[channels=8"):
+            found.read([replace(plan, codec=codec)])
+    with pytest.raises(CoinferError, match="accepted at this cut is 'cia-conv'"):
+        found.read([replace(plan, codec="cia-linear[width=8]")])
 
 
 def test_no_codec_where_it_would_not_narrow_unless_a_channel_follows() -> None:

@@ -13,6 +13,7 @@ features, hence one predicted accuracy, wherever it comes from.
 | `fpgm` | one sparsity for all convolutions, the cut |
 | `two-step` | those of `fpgm` and a second sparsity, of the layer before the cut |
 | `bottlenet++` | the cut, code channels, spatial |
+| `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
 | `quantised` | the cut, bits an element |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
@@ -34,6 +35,7 @@ from coinfer.accuracy.codec_variables import (
     BITS,
     IDENTITY,
     BottleNet,
+    Cia,
     CodecVariables,
     ConvLinear,
     Crossing,
@@ -52,6 +54,7 @@ from coinfer.accuracy.families import (
 )
 from coinfer.accuracy.variables import Counts, Floats, Variable, unit_of_whole, whole
 from coinfer.checks import real_number
+from coinfer.compression.pruning import device_only
 from coinfer.compression.space import PruneSpace
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import Cut
@@ -133,9 +136,9 @@ class Box:
         Sparsities, the second sparsity, the cut, the codec's variables, the SNR.
         """
         most = self.max_sparsity
-        each = self.family.prunes == "each"
+        by_group = self.family.by_group
         found = [
-            Variable(f"sparsity[{groups[0]}]" if each else "sparsity", 0, most, -1)
+            Variable(f"sparsity[{groups[0]}]" if by_group else "sparsity", 0, most, -1)
             for groups in self.rates
         ]
         if self._twice:
@@ -173,6 +176,8 @@ class Box:
                 return NoCodec()
             case "bottlenet++":
                 return BottleNet(int(at.channels.max()))
+            case "cia":
+                return Cia.of(self.cuts, self.max_sparsity)
             case "quantised":
                 return QuantisedBits()
             case _:
@@ -195,6 +200,7 @@ class Box:
         points = self._checked(u)
         kept = self._kept_at(self.max_sparsity * points[:, : len(self.rates)])
         cut = whole(self._column(points, "cut"), 0, len(self.cuts) - 1)
+        kept = np.where(self.prunable[cut], kept, self.space.full)
         if self._twice:
             second = self.max_sparsity * self._column(points, "second_sparsity")
             rows, groups = self._before_cut(cut)
@@ -244,10 +250,13 @@ class Box:
         paper, 0 for the input); what a plan does not have is `Variable.absent`.
         """
         codec, columns = decisions.codec, self.codec_columns
+        counted: Any = codec
+        if isinstance(self.codec, Cia):
+            counted = self.codec.sparsities(codec, self.crossing_of(decisions))
         features = np.empty((len(decisions), self.dimension))
         features[:, : columns.start - 1] = self._sparsities(decisions)
         features[:, columns.start - 1] = decisions.cut + self._first_cut
-        features[:, columns] = np.where(codec == 0, self._absent[columns], codec)
+        features[:, columns] = np.where(codec == 0, self._absent[columns], counted)
         if self.family.noisy:
             snr_db = decisions.snr_db
             features[:, -1] = np.where(np.isnan(snr_db), self._absent[-1], snr_db)
@@ -306,7 +315,7 @@ class Box:
         elements = fixed[cut] + np.einsum("bg,bg->b", per_unit[cut], kept)
         height, width = self._sides[cut].T
         channels = elements // (height * width)
-        return Crossing(self._interior[cut], channels, height, width, self._rectified[cut])
+        return Crossing(self._interior[cut], channels, height, width, self._rectified[cut], cut)
 
     def crossing_of(self, decisions: Decisions) -> Crossing:
         """Return what crosses in B plans."""
@@ -333,6 +342,19 @@ class Box:
         """Positions of the box's cuts among the legal cuts of the graph, (len(cuts),)."""
         place = {cut.after: number for number, cut in enumerate(self.space.graph.cuts)}
         return np.array([place[cut.after] for cut in self.cuts], dtype=np.int64)
+
+    @cached_property
+    def prunable(self) -> NDArray[np.bool_]:
+        """Whether a prune group may be pruned at a cut, (len(cuts), G).
+
+        Before the cut again, of `two-step`, apart.
+        """
+        rated = np.tile(self._rate_of >= 0, (len(self.cuts), 1))
+        if self.family.prunes != "device":
+            return rated
+        names = np.array(self.space.names)
+        before = [np.isin(names, device_only(self.space, cut.index)) for cut in self.cuts]
+        return rated & np.array(before)
 
     @cached_property
     def codec_columns(self) -> slice:
@@ -436,7 +458,7 @@ class Box:
         """
         full, kept, cut = self.space.full, decisions.kept, decisions.cut
         gone = (full - kept) / full
-        if self.family.prunes == "each":
+        if self.family.by_group:
             return gone[:, self._group_of]
         rows, groups = self._before_cut(cut)
         gone[rows, groups] = 0.0
@@ -480,7 +502,7 @@ class Box:
         kept = self.space.keep_vector(plan.keep)
         one = Decisions(kept[None], np.array([cut]), np.zeros((1, 0), dtype=np.int64), np.zeros(1))
         _, again = self._before_cut(one.cut)
-        prunable = self._rate_of >= 0
+        prunable = self.prunable[cut].copy()
         prunable[again] = True
         other = (kept < self.space.full) & ~prunable
         if other.any():
@@ -581,7 +603,7 @@ def search_box(
 
 def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
     match family.prunes:
-        case "each":
+        case "each" | "device":
             return tuple((name,) for name in free_groups(space))
         case "none":
             return ()
@@ -595,8 +617,9 @@ def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, .
     cuts = block_cuts(graph)
     if family.codec == "quantised" and not any(cut.kind == "interior" for cut in cuts):
         return ()
-    if family.codec == "bottlenet++":
-        return tuple(cut for cut in cuts if cut.kind == "interior" and is_map(cut))
+    if family.codec in ("bottlenet++", "cia"):  # which encode wherever they cut
+        cuts = tuple(cut for cut in cuts if cut.kind == "interior")
+        return tuple(cut for cut in cuts if family.codec == "cia" or is_map(cut))
     if family.prunes == "twice":
         cuts = tuple(cut for cut in cuts if cut.kind == "output" or group_before(space, cut) >= 0)
     return (*(cut for cut in graph.cuts if input_cut and cut.kind == "input"), *cuts)

@@ -24,10 +24,21 @@ from coinfer.accuracy.variables import (
     whole,
     width,
 )
-from coinfer.compression.codecs import BottleNetPlusPlus, ConvCodec, LinearCodec, StagedCodec
+from coinfer.compression.codecs import (
+    BottleNetPlusPlus,
+    CiaConv,
+    CiaLinear,
+    Conv,
+    ConvCodec,
+    Fc,
+    LinearCodec,
+    StagedCodec,
+)
 from coinfer.errors import CoinferError
 from coinfer.flops import Layers, rule
+from coinfer.graph import Cut
 from coinfer.parts import Float32
+from coinfer.plan import kept_channels
 from coinfer.refs import Ref, parse_ref
 
 BITS = range(1, 9)
@@ -62,6 +73,7 @@ class Crossing:
         channels: channels kept of maps, elements kept of anything else, (B,).
         height, width: of maps, 1 of anything else, (B,).
         rectified: whether it comes from an activation, and so is not negative, (B,).
+        cut: positions in the box's cuts, (B,).
     """
 
     sent: Flags
@@ -69,6 +81,7 @@ class Crossing:
     height: Counts
     width: Counts
     rectified: Flags
+    cut: Counts
 
     def only(self, index: int) -> Crossing:
         """Return what crosses the cut of one plan."""
@@ -79,6 +92,7 @@ class Crossing:
             self.height[one],
             self.width[one],
             self.rectified[one],
+            self.cut[one],
         )
 
     @cached_property
@@ -431,6 +445,114 @@ class BottleNet:
                 f"{int(at.channels[0])}, and spatial=1 for maps of 2x2 or more"
             )
         return row
+
+
+@dataclass(frozen=True)
+class Cia:
+    """Units kept of CIA's autoencoder, which is pruned like the layers before it.
+
+    Zhang et al. 2021, section III: before anything is pruned, a convolution keeps 1/8 of the
+    channels of maps and halves their sides, and a linear layer keeps 1/4 of what it reads. Of maps
+    both are pruned, of anything else there is the linear layer alone. What they have at first is
+    that of the unpruned network, whatever stays of the channels that cross.
+
+    Attributes:
+        max_sparsity: most of their units that the box removes.
+        units_at: of the convolution (0 for none) and the linear layer, unpruned, at each cut of
+            the box.
+    """
+
+    part: ClassVar[str] = "codec"
+
+    max_sparsity: float
+    units_at: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, cuts: Sequence[Cut], max_sparsity: float) -> Cia:
+        """Return the codecs for some cuts, none of them the input or the output."""
+        return cls(max_sparsity, tuple(_cia_units(cut.shape) for cut in cuts))
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """A sparsity of the convolution and one of the linear layer."""
+        names = ("sparsity[code.channels]", "sparsity[code.width]")
+        return tuple(Variable(name, 0.0, self.max_sparsity, effect=-1) for name in names)
+
+    def initial(self, at: Crossing) -> Counts:
+        """Return the units of both layers before pruning, (B, 2)."""
+        return np.array(self.units_at, dtype=np.int64)[at.cut]
+
+    def sparsities(self, rows: Counts, at: Crossing) -> Floats:
+        """Return shares of the initial units that are removed, (B, 2); 0 of what is not there."""
+        initial = self.initial(at)
+        removed: Floats = (initial - rows) / np.maximum(initial, 1)
+        return removed
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return channels and width, (B, 2)."""
+        initial = self.initial(at)
+        return np.where(initial == 0, 0, kept_channels(initial, self.max_sparsity * u))
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 2)."""
+        return self.sparsities(rows, at) / self.max_sparsity
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return the width of the code, (B,)."""
+        return rows[:, 1]
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return everywhere."""
+        return at.sent
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of a convolution and a linear layer, and of their mirror image."""
+        channels, width = rows.T
+        count = rule(rules)
+        positions, whole_map = -(-at.height // 2) * (-(-at.width // 2)), at.height * at.width
+        read = np.where(at.maps, channels * positions, at.elements)
+        window = (np.full_like(channels, 3),) * 2
+        conv = count(Layers("conv", whole_map, positions, window)).work(at.channels, channels)
+        mirror = Layers("conv_transpose", positions, whole_map, window)
+        active = count(Layers("activation", positions, positions)).work(channels, 0)
+        final = count(Layers("activation", whole_map, whole_map)).work(at.channels, 0)
+        encode = np.where(at.maps, conv + active, 0) + count(Layers("fc")).work(read, width)
+        restore = count(mirror).work(channels, at.channels) + active
+        decode = count(Layers("fc")).work(width, read) + np.where(at.maps, restore, 0)
+        return encode, decode + np.where(at.rectified, final, 0)
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `cia-conv[...]` or `cia-linear[...]`."""
+        channels, width = row
+        final = "relu" if at.rectified[0] else "none"
+        if at.maps[0]:
+            return _ref(CiaConv(channels, width, final), ("channels", "width"))
+        return _ref(CiaLinear(width, final), ("width",))
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return channels and width."""
+        accepted = CiaConv if at.maps[0] else CiaLinear
+        if parse_ref(ref).name != accepted.name:
+            raise _other(ref, accepted.name)
+        codec = _made(accepted, ref)
+        row = [getattr(codec, name, 0) or 0 for name in ("channels", "width")]
+        most = self.initial(at)[0].tolist()
+        within = all(min(1, top) <= kept <= top for kept, top in zip(row, most, strict=True))
+        if not within or self.ref(row, at) != ref:
+            raise CoinferError(
+                f"its codec is '{ref}'; accepted at most is '{self.ref(most, at)}', with both "
+                "widths and the activation of its cut"
+            )
+        return row
+
+
+def _cia_units(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the units of CIA's convolution and linear layer for a crossing tensor, unpruned."""
+    maps = len(shape) == 3 and shape[1] * shape[2] > 1
+    stages = (CiaConv() if maps else CiaLinear()).encoder(shape)
+    channels = [stage.channels for stage in stages if isinstance(stage, Conv)]
+    (width,) = (stage.units for stage in stages if isinstance(stage, Fc))
+    return (*channels, 0)[0], width
 
 
 @dataclass(frozen=True)

@@ -24,18 +24,24 @@ class Family:
 
     Attributes:
         prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
-            (uniformly, then the layer before the cut again), or `none`.
-        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, or `quantised`: no codec, but the
-            feature in b bits an element, Huffman-coded.
+            (uniformly, then the layer before the cut again), each group of the `device`'s side of
+            the cut by itself and nothing behind it, or `none`.
+        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia`, or `quantised`: no codec, but
+            the feature in b bits an element, Huffman-coded.
         noisy: whether an AWGN channel of some SNR follows the codec.
         criterion, schedule: how pruned units are chosen and trained.
     """
 
-    prunes: Literal["each", "uniform", "twice", "none"]
-    codec: Literal["none", "conv-linear", "bottlenet++", "quantised"]
+    prunes: Literal["each", "uniform", "twice", "device", "none"]
+    codec: Literal["none", "conv-linear", "bottlenet++", "cia", "quantised"]
     noisy: bool = False
     criterion: str = "l1"
     schedule: str = "one-shot"
+
+    @property
+    def by_group(self) -> bool:
+        """Whether every prune group has a sparsity of its own."""
+        return self.prunes in ("each", "device")
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -46,6 +52,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "fpgm": Family("uniform", "none", criterion="fpgm"),
         "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
         "bottlenet++": Family("none", "bottlenet++"),
+        "cia": Family("device", "cia"),
         "quantised": Family("none", "quantised"),
     }
 )
