@@ -109,7 +109,7 @@ def reproduce(
     given: dict[str, object] = {}
     if not computed:
         given = {"--store": store, "--jobs": jobs, "--reselect": anew}
-    if found.reads not in ("table", "study"):
+    if found.reads in ("matrix", "network"):
         given["--table"] = table
     for option, value in given.items():
         if value is not None:
