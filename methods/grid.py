@@ -83,8 +83,8 @@ class GridMethod(Method):
         """Predict the accuracy of every plan of the grid and tabulate the acceptable ones.
 
         The library's data are those of `predictor_library`, how many distinct plans the `grid` has
-        at the cuts allowed, and the `acceptable` ones as columns, in its order: their `number` in
-        the grid, what defines them (`cut`, `kept`, `codec`), their work and `accuracy`.
+        at the cuts allowed, and the `acceptable` ones in its order: their `number` in the grid and
+        their `columns`.
         """
         task = self.task_of(task)
         library = predictor_library(task, self.family, context)
@@ -97,17 +97,8 @@ class GridMethod(Method):
                 box, lambda x: surrogate.predict(x).accuracy, grid, library.data["baseline"]
             )
             number = np.flatnonzero(accuracy > library.data["floor"] + self.guard_band)
-            kept = grid.take(number)
-            work = box_workload(box, kept, context.convention, task.source)
-        columns = {
-            "number": number,
-            "cut": kept.cut,
-            "kept": kept.kept,
-            "codec": kept.codec,
-            **{name: getattr(work, name) for name in _WORK},
-            "accuracy": accuracy[number],
-        }
-        table = {name: column.tolist() for name, column in columns.items()}
+            table = columns(box, grid.take(number), accuracy[number], task, context)
+        table["number"] = number.tolist()
         return Library({**library.data, "grid": len(grid), "acceptable": table})
 
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
@@ -130,6 +121,45 @@ class GridMethod(Method):
         return answer
 
 
+def columns(
+    box: Box, plans: Decisions, accuracy: Floats, task: Task, context: Context
+) -> dict[str, list[Any]]:
+    """Return B plans as columns of a library: `cut`, `kept`, `codec`, their work, `accuracy`."""
+    work = box_workload(box, plans, context.convention, task.source)
+    table = {
+        "cut": plans.cut,
+        "kept": plans.kept,
+        "codec": plans.codec,
+        **{name: getattr(work, name) for name in _WORK},
+        "accuracy": accuracy,
+    }
+    return {name: column.tolist() for name, column in table.items()}
+
+
+def seconds(table: dict[str, Any], scenario: Scenario) -> Floats:
+    """Return how long the plans of `columns` take in a scenario, (B,)."""
+    work = Workload(*(np.array(table[name]) for name in _WORK))
+    total: Floats = np.asarray(scenario_latency(work, scenario).total_s)
+    return total
+
+
+def answer_of(
+    table: dict[str, Any], row: int, box: Box, time_s: float, evaluations: int
+) -> Candidate:
+    """Return a plan of `columns`, by its row, as an answer that takes so long."""
+    kept, cut, codec = (
+        np.array([table[name][row]], dtype=np.int64) for name in ("kept", "cut", "codec")
+    )
+    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([np.nan])))
+    selection = Selection(
+        plan,
+        predicted_accuracy=table["accuracy"][row],
+        predicted_latency_s=time_s,
+        evaluations=evaluations,
+    )
+    return Candidate(selection, time_s)
+
+
 def uniformly_pruned(box: Box, sparsities: Floats) -> Decisions:
     """Return all convolutions pruned by one of S sparsities (S,), at every cut: S plans a cut.
 
@@ -149,20 +179,9 @@ def _fastest(table: dict[str, Any], box: Box, scenario: Scenario, limit: int) ->
     rows = int(np.searchsorted(np.array(table["number"], dtype=np.int64), limit))
     if not rows:
         return Candidate(Selection(None, "infeasible", evaluations=limit), np.inf)
-    work = Workload(*(np.array(table[name][:rows]) for name in _WORK))
-    time = scenario_latency(work, scenario).total_s
+    time = seconds(table, scenario)[:rows]
     best = int(np.argmin(time))
-    kept, cut, codec = (
-        np.array([table[name][best]], dtype=np.int64) for name in ("kept", "cut", "codec")
-    )
-    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([np.nan])))
-    selection = Selection(
-        plan,
-        predicted_accuracy=table["accuracy"][best],
-        predicted_latency_s=float(time[best]),
-        evaluations=limit,
-    )
-    return Candidate(selection, float(time[best]))
+    return answer_of(table, best, box, float(time[best]), limit)
 
 
 def _distinct(decisions: Decisions) -> Decisions:

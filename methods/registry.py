@@ -21,9 +21,13 @@ from coinfer.refs import Ref, Scalar, parse_ref
 from methods.all_local import AllLocal
 from methods.all_server import AllServer
 from methods.bottlenet import BottleNet
+from methods.cia import Cia
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
+from methods.greedy import Greedy
+from methods.jalad import Jalad
 from methods.neurosurgeon import Neurosurgeon
+from methods.partition_huffman import PartitionHuffman
 from methods.prune_partition import PrunePartition
 from methods.qho import Qho
 from methods.two_step_pruning import TwoStepPruning
@@ -32,10 +36,14 @@ BUILT_IN: tuple[type[Method], ...] = (
     AllLocal,
     AllServer,
     Neurosurgeon,
+    PartitionHuffman,
+    Jalad,
     PrunePartition,
     TwoStepPruning,
     Fpgm,
+    Greedy,
     BottleNet,
+    Cia,
     Qho,
     Exhaustive,
 )

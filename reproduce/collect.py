@@ -12,18 +12,19 @@ from benchmarks.rows import Row
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from reproduce.claims import Claim, Finding
-from reproduce.facts import Facts
+from reproduce.facts import Case, Facts
 from reproduce.networks import networks
 
 if TYPE_CHECKING:
     from benchmarks.catalog import Catalog
     from benchmarks.cells import Cell
+    from benchmarks.comparison import Comparison
+    from benchmarks.freshness import Checked
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
     from benchmarks.store import Run
     from benchmarks.tables import Study
     from coinfer.accuracy.table import Table
-    from reproduce.freshness import Checked
     from reproduce.measured import Measured
 
 # The network, family of plans and data set of the figures that are made from measurements.
@@ -60,16 +61,10 @@ def compute(
     """
     from benchmarks.catalog import Catalog
     from benchmarks.matrix import load
-    from benchmarks.runner import ask, run
-    from benchmarks.store import Store
+    from benchmarks.runner import run_rows
 
-    loaded = load(matrix)
     catalog = Catalog(selections="" if reselect else frozen(matrix))
-    summary = run(loaded, store_path, catalog=catalog, jobs=jobs, progress=progress)
-    _, asked = ask(loaded, catalog)
-    keys = [key for group in asked for key in group.keys]
-    with Store.open(store_path, readonly=True) as store:
-        return summary, list(store.rows(key=keys))
+    return run_rows(load(matrix), store_path, catalog=catalog, jobs=jobs, progress=progress)
 
 
 def frozen(matrix: str) -> str:
@@ -77,6 +72,31 @@ def frozen(matrix: str) -> str:
     from benchmarks.selections import selections_names
 
     return matrix if matrix in selections_names() else ""
+
+
+def best_known(matrix: str) -> dict[Case, float]:
+    """Return what the best plans that ship for a matrix cost in their scenarios, in seconds.
+
+    Raises:
+        CoinferError: when their file is damaged, or a plan does not fit its network.
+    """
+    from benchmarks.best import shipped_best
+    from benchmarks.catalog import Catalog
+    from benchmarks.cells import Cell
+    from coinfer.search.problem import Environments
+    from coinfer.search.reference import plan_costs
+    from coinfer.tasks import make_task
+
+    best = shipped_best(matrix)
+    catalog = Catalog()
+    tasks = {model: make_task(model, groups=True) for model in {scene[0] for scene in best}}
+    found = {}
+    for (model, device, server, link, snr_db, convention), plan in best.items():
+        cell = Cell(model, "", device, server, link, snr_db, convention=convention)
+        where = Environments.of([catalog.scenario(cell)])
+        case = Case(model, device, server, link, convention, snr_db)
+        found[case] = float(plan_costs([plan], tasks[model], where)[0, 0])
+    return found
 
 
 def learns(matrix: str) -> bool:
@@ -102,9 +122,9 @@ def stored(
         CoinferError: when the store cannot be read.
     """
     from benchmarks.catalog import Catalog
+    from benchmarks.freshness import check
     from benchmarks.store import Store
     from benchmarks.store_rows import row_of
-    from reproduce.freshness import check
 
     with Store.open(path, create=False, readonly=True) as store, store.snapshot():
         runs = store.runs()
@@ -194,14 +214,37 @@ def study_for_figures(name: str | None) -> Study:
     return max(found, key=lambda study: len(study.rows))
 
 
+def comparisons_for_figures(name: str | None = None) -> tuple[Comparison, ...]:
+    """Return a comparison of optimisers by its name or FOLDER; None are all shipped of our network.
+
+    Raises:
+        CoinferError: when there is none, or it is damaged.
+    """
+    from benchmarks.comparison import comparison_names, find_comparison
+
+    if name is not None:
+        return (find_comparison(name),)
+    every = map(find_comparison, comparison_names())
+    found = [one for one in every if one.model == _FIGURES_TABLE[0]]
+    return tuple(sorted(found, key=lambda one: one.evaluations))
+
+
 def facts_of_file(reads: str, name: str | None) -> Facts:
-    """Take the facts from a measurement table (`reads` is `table`) or a recipe study (`study`).
+    """Take the facts from what a figure reads: a `table`, a `study` or a `comparison`.
 
     Raises:
         CoinferError: when there is none of that name, or it is damaged.
     """
     if reads == "study":
         return replace(Facts.of([]), study=study_for_figures(name))
+    if reads == "comparison":
+        found = comparisons_for_figures(name)
+        if not found:
+            raise CoinferError(
+                f"no comparison of optimisers of {_FIGURES_TABLE[0]} ships; give one that `coinfer "
+                "compare-optimisers` wrote, --table FOLDER"
+            )
+        return replace(Facts.of([]), comparisons=found)
     return Facts.of([], tables=[table_for_figures(name)])
 
 
@@ -234,9 +277,15 @@ def facts_by_computing(
             if frozen(matrix) or not learns(matrix)
             for row in compute(matrix, store_path)[1]
         ]
-    return Facts.of(
+    facts = Facts.of(
         rows, networks(networks_needed(claims, findings)), tables=tables_needed(claims, tables)
     )
+    return replace(facts, comparisons=_comparisons_needed(findings))
+
+
+def _comparisons_needed(findings: Iterable[Finding]) -> tuple[Comparison, ...]:
+    needed = any(finding.compute == "literal_reading" for finding in findings)
+    return comparisons_for_figures() if needed else ()
 
 
 def cells_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> set[Cell]:
@@ -269,13 +318,14 @@ def facts_of(
     tables: Sequence[Table] = (),
 ) -> Facts:
     """Take from rows of a store those that answer the claims' own matrices, if they are current."""
-    from reproduce.freshness import one_per_cell
+    from benchmarks.freshness import one_per_cell
 
     needed = cells_needed(claims, findings)
     wanted = one_per_cell(one for one in found if one.row.cell in needed)
-    return Facts.of(
+    facts = Facts.of(
         [one.row for one in wanted if one.state == "current"],
         networks(networks_needed(claims, findings)),
         [(one.row.cell, one.cause) for one in wanted if one.state != "current"],
         tables_needed(claims, tables),
     )
+    return replace(facts, comparisons=_comparisons_needed(findings))

@@ -1,4 +1,4 @@
-"""What every cut costs: communication against local computation, Figs. 9 and 10 of the QHO paper.
+"""What every cut costs: communication against local computation (QHO paper, Figs. 9 and 10).
 
 At each cut a method is asked for its fastest plan under rules that leave it no other cut: the
 convention `qho2024[cut=NAME]`. Its median seed speaks for it, as in `reproduce.rates`.
@@ -13,24 +13,29 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.catalog import Catalog
 from benchmarks.matrix import expand, load
+from coinfer.conventions import convention
 from coinfer.errors import CoinferError, printable
+from coinfer.models import model_spec
 from coinfer.refs import parse_ref
+from coinfer.tasks import source_of
 from reproduce.draw import house_style, save
 from reproduce.draw_lines import Line, Lines, line_panels
 from reproduce.facts import Case, Facts, short
 from reproduce.rate_figures import FILLS, TITLES
 from reproduce.rates import Point, Verified, network_text, point_of
 from reproduce.scorecard import joined, latency_evidence
-from reproduce.style import method_style
+from reproduce.style import GREY, MethodStyle, method_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PNG = MethodStyle("image as PNG (mean)", GREY, "", "", (1.0, 1.2))
 _FOOT_COLUMNS = 168
 
 
@@ -55,6 +60,25 @@ class Plane:
     methods: tuple[str, ...]
     seeds: Mapping[str, int]
 
+    @property
+    def rules(self) -> str:
+        """The convention, whichever cut it leaves."""
+        return parse_ref(next(iter(self.conventions.values()))).name
+
+    @property
+    def png_bits(self) -> float | None:
+        """Mean size of the image as PNG; None where it was not measured."""
+        return source_of(model_spec(self.model)).png_bits
+
+    @property
+    def png_ms(self) -> float | None:
+        """How long the PNG image takes, where the rules send it as one; else None."""
+        rate_bps = Catalog().presets.link(self.link).rate_bps
+        sends_png = convention(next(iter(self.conventions.values()))).input_coder == "png"
+        if not sends_png or rate_bps is None or self.png_bits is None:
+            return None
+        return 1e3 * self.png_bits / rate_bps
+
     def points(self, facts: Facts) -> dict[str, list[Point]]:
         """Return the point of every method at every cut, by method."""
         return {
@@ -72,21 +96,24 @@ class Plane:
         }
 
 
+@cache
 def plane_of(matrix: str) -> Plane:
     """Return the axes of a shipped matrix.
 
     Raises:
         CoinferError: when there is no such matrix, or it has several scenarios, or a convention
-            that does not leave one cut.
+            that does not leave one cut, or several sets of rules.
     """
     catalog, loaded = Catalog(), load(matrix)
     cells = expand(loaded, catalog)
     for axis in ("model", "device", "server", "link", "snr_db", "max_accuracy_loss"):
         if len({getattr(cell, axis) for cell in cells}) > 1:
             raise CoinferError(f"matrix '{matrix}' has several of axis '{axis}'; a plane has one")
-    cuts = {str(parse_ref(ref).arguments.get("cut", "")): ref for ref in loaded.conventions}
+    cuts = {rules.cut: rules.name for rules in map(convention, loaded.conventions)}
     if "" in cuts:
         raise CoinferError(f"convention '{cuts['']}' of matrix '{matrix}' leaves several cuts")
+    if len({parse_ref(ref).name for ref in cuts.values()}) > 1:
+        raise CoinferError(f"matrix '{matrix}' has several sets of rules; a plane has one")
     seeds: dict[str, set[int]] = {}
     for cell in cells:
         seeds.setdefault(cell.method, set()).add(cell.seed)
@@ -168,12 +195,12 @@ def footnote(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> 
     every = [point for own in points.values() for point in own]
     classes = joined(latency_evidence(p.median) for p in every if p.median is not None)
     digest = hashlib.sha256(csv_text(plane, points).encode()).hexdigest()[:12]
-    rules = parse_ref(next(iter(plane.conventions.values()))).name
     told = [
-        f"{network_text(plane.model)} on {TITLES.get(plane.device, plane.device)}, server "
-        f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention {rules} "
-        f"at each of {len(plane.conventions)} cuts: the fastest plan there, of the median seed. "
-        "Lines join the points that no other of the method beats in both.",
+        f"{network_text(plane.model, plane.rules)} on "
+        f"{TITLES.get(plane.device, plane.device)}, server "
+        f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention "
+        f"{plane.rules} at each of {len(plane.conventions)} cuts: the fastest plan there, of the "
+        "median seed. Lines join the points that no other of the method beats in both.",
         f"Latency evidence: {classes or 'none'}; accuracy: {Verified.of(every).text}. "
         f"Data: {stem}.csv, SHA-256 {digest}...",
         *_missing(plane, points),
@@ -208,6 +235,8 @@ def draw(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> Figu
         if all(point.median is None for point in own)
     ]
     note = f"no result: {', '.join(silent)}" if silent else ""
+    if plane.png_ms is not None and lines:
+        lines.append(_level(_PNG, plane.png_ms, [x for line in lines for x in line.x if x > 0]))
     return line_panels(
         [Lines(TITLES.get(plane.device, plane.device), tuple(lines), note)],
         "Local computation (ms), log scale",
@@ -215,6 +244,13 @@ def draw(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> Figu
         footnote(plane, points, stem),
         log_x=True,
     )
+
+
+def _level(style: MethodStyle, y: float, x: Sequence[float]) -> Line:
+    """A horizontal line below or above all points."""
+    if not x:
+        return Line(style, (), (), (), (), ())
+    return Line(style, (min(x), max(x)), (y, y), (y, y), (y, y), ("none", "none"))
 
 
 def _line(method: str, own: Sequence[Point]) -> Line:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from math import floor, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from methods.worlds import one_layer_task, small_task
 from tests.graphs import chain
 
 MODELS = ("alexnet", "alexnet-cifar", "regnet_x_400mf-cifar")
+KINDS = ("conv", "fc")  # of layers that make channels
 
 
 @cache
@@ -105,10 +107,77 @@ def test_regnet_has_a_sparsity_per_block_and_cuts_after_the_stem_and_every_block
 
 @pytest.mark.parametrize(
     ("family", "count"),
-    [("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
+    [
+        *[("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
+        *[("cia", 10), ("cpcdrl", 8)],
+        *[("three-step", 10), ("quantised", 2)],
+    ],
 )
 def test_number_of_variables(family: str, count: int) -> None:
     assert box("alexnet", family).dimension == count
+
+
+@pytest.mark.parametrize("model", ["alexnet-cifar", "vgg16", "mobilenet_v1", "small"])
+def test_cpcdrl_prunes_every_group_of_the_device_and_no_other(model: str) -> None:
+    """A group goes with its last filter: a depthwise convolution's is where it is computed."""
+    found = box(model, "cpcdrl")
+    graph = found.space.graph
+    makers = {
+        layer.name: place for place, layer in enumerate(graph.layers, 1) if layer.kind in KINDS
+    }
+    last = [max(makers.get(name, 0) for name in group.members) for group in found.space.groups]
+    u = np.ones((len(found.cuts), found.dimension))
+    u[:, -1] = unit_of_whole(np.arange(len(found.cuts)), 0, len(found.cuts) - 1)
+    decisions = found.decide(u)
+    device = np.array(last) <= np.array([cut.index for cut in found.cuts])[:, None]
+    assert (decisions.kept < found.space.full).tolist() == device.tolist()
+    assert device[-1].all()
+    assert not device[:-1].all()
+    full = found.space.flops(found.space.full)[0]
+    for row, cut in enumerate(found.cuts[:-1]):  # behind the reader of what crosses, all is whole
+        work = found.space.flops(decisions.kept[row])[0]
+        reader = next(n for n in range(cut.index, len(graph)) if graph.layers[n].kind in KINDS)
+        assert work[reader + 1 :].tolist() == full[reader + 1 :].tolist()
+
+
+def test_a_plan_that_prunes_the_servers_side_is_none_of_cpcdrl() -> None:
+    found = box("alexnet-cifar", "cpcdrl")
+    (plan,) = found.plans(found.decide(np.array([[0.5] * 7 + [0.3]])))
+    assert [name for name, _ in plan.keep] == ["features.0", "features.3", "features.6"]
+    with pytest.raises(CoinferError, match="it prunes 'classifier.0'; accepted: 'features.0', "):
+        found.read([replace(plan, keep=(("classifier.0", 5), *plan.keep))])
+
+
+def test_quantised_plans_are_the_network_as_it_is_in_a_few_bits() -> None:
+    found = box("alexnet-cifar", "quantised")
+    every = found.every()
+    assert every is not None
+    plans = found.plans(every)
+    assert len(plans) == len({plan.hash for plan in plans}) == 7 * 8 + 1
+    assert found.unchanged(every).tolist() == [plan.unchanged for plan in plans]
+    assert sum(plan.unchanged for plan in plans) == 1  # where nothing is sent
+    drawn = found.plans(found.decide(points(found, 500)))
+    assert set(drawn) == set(plans)
+    assert all(box("small", family).every() is None for family in FAMILIES if family != found.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"coder": "huffman[bits=9]"}, "coder is 'huffman[bits=9]'; accepted: huffman[bits=1], "),
+        ({"coder": "huffman"}, "its coder is 'huffman'"),  # one plan has one name
+        ({"coder": "float32"}, "its coder is 'float32'"),
+        ({"codec": "linear[hidden=2,width=1]"}, "its codec is 'linear[hidden=2,width=1]'"),
+        ({"keep": (("conv1", 2),)}, "it prunes 'conv1'; accepted: none"),
+    ],
+)
+def test_what_is_no_quantised_plan_is_refused(change: dict[str, Any], words: str) -> None:
+    found = box("small", "quantised")
+    plan = Plan("small", CutRef(2, "maxpool2"), coder="huffman[bits=3]")
+    assert found.read([plan]).codec.tolist() == [[3]]
+    with pytest.raises(CoinferError) as error:
+        found.read([replace(plan, **change)])
+    assert words in str(error.value)
 
 
 def test_cut_zero_is_there_when_asked_for() -> None:
@@ -280,6 +349,46 @@ def test_bottlenet_halves_maps_and_takes_powers_of_two() -> None:
     assert channels == {2**power for power in range(9)}
 
 
+def test_cia_prunes_its_autoencoder_like_the_layers_of_the_device_and_nothing_behind() -> None:
+    found = box("alexnet-cifar", "cia")
+    graph = task("alexnet-cifar").graph
+    order = [layer.name for layer in graph.layers]
+    assert {cut.kind for cut in found.cuts} == {"interior"}
+    nothing, half = (np.full((len(found.cuts), found.dimension), u) for u in (0.0, 0.5 / 0.9))
+    for u in (nothing, half):
+        u[:, found.names.index("cut")] = unit_of_whole(np.arange(7), 0, 6)
+    whole_plans, half_plans = (found.plans(found.decide(u)) for u in (nothing, half))
+    for unpruned, pruned in zip(whole_plans, half_plans, strict=True):
+        # A 1/8 of the channels, then a 1/4 of the elements: 128 times fewer of maps.
+        cut = graph.cut(unpruned.cut.after)
+        (codec,) = (c for c in CODECS if c.name == parse_ref(unpruned.codec).name)  # type: ignore[attr-defined]
+        assert unpruned.keep == ()
+        options = parse_ref(unpruned.codec).arguments
+        final = {"final": options["final"]} if "final" in options else {}
+        assert codec(**options).code_shape(cut.shape) == codec(**final).code_shape(cut.shape)
+        # Half of it stays, though half of the channels that it reads are gone.
+        kept = parse_ref(pruned.codec).arguments
+        for name in {"channels", "width"} & set(options):
+            assert kept[name] == options[name] - options[name] // 2
+        assert {name for name, _ in pruned.keep} == {
+            name for (name,) in found.rates if order.index(name) < cut.index
+        }
+
+
+def test_cia_refuses_what_its_server_or_its_codec_cannot_have_lost() -> None:
+    found = box("alexnet-cifar", "cia")
+    u = np.zeros((1, found.dimension))
+    (plan,) = found.plans(found.decide(u))
+    assert plan.codec == "cia-conv[channels=8,width=8]"
+    with pytest.raises(CoinferError, match=r"it prunes 'features.3'; accepted: 'features.0'$"):
+        found.read([replace(plan, keep=(("features.3", 9),), criterion="l1", schedule="one-shot")])
+    for codec in ("cia-conv", "cia-conv[channels=9,width=8]", "cia-conv[channels=8,width=9]"):
+        with pytest.raises(CoinferError, match=r"accepted at most is 'cia-conv\[channels=8"):
+            found.read([replace(plan, codec=codec)])
+    with pytest.raises(CoinferError, match="accepted at this cut is 'cia-conv'"):
+        found.read([replace(plan, codec="cia-linear[width=8]")])
+
+
 def test_no_codec_where_it_would_not_narrow_unless_a_channel_follows() -> None:
     found, noisy = box("alexnet", "qho"), box("alexnet", "noise")
     widest = np.array([float(v.log) for v in found.variables])
@@ -327,6 +436,45 @@ def test_fpgm_prunes_all_convolutions_alike_and_nothing_else() -> None:
     kept = {"features.0": 48, "features.3": 144, "features.6": 288}
     assert dict(plan.keep) == kept | {"features.8": 192, "features.10": 192}
     assert plan.criterion == "fpgm"
+
+
+def test_three_step_prunes_what_lies_on_the_device_alone() -> None:
+    found = box("alexnet", "three-step")
+    assert [cut.kind for cut in found.cuts] == ["interior"] * 7
+    groups = [name for (name,) in found.rates]  # one per block
+    for place, cut in enumerate(found.cuts):
+        u = np.full((1, 10), 0.5 / 0.9)
+        u[0, found.names.index("cut")] = unit_of_whole(place, 0, 6)
+        (plan,) = found.plans(found.decide(u))
+        assert [name for name, _ in plan.keep] == sorted(groups[: place + 1])
+        assert (plan.criterion, plan.schedule) == ("l2", "incremental")
+        # Sparsities behind the cut change nothing, and read as none.
+        features = found.features(found.read([plan]))[0]
+        assert features[:7].tolist() == [0.5] * (place + 1) + [0.0] * (6 - place)
+        u[0, place + 1 : 7] = 1.0
+        assert found.plans(found.decide(u)) == (plan,)
+        assert cut.after == plan.cut.after
+
+
+@pytest.mark.parametrize(
+    ("place", "flatten", "codec", "elements"),
+    [
+        (0, 0.0, "threestep-conv[channels=16]", 16 * 27 * 27),
+        (0, 1.0, "threestep-linear[flatten=1,hidden=16,width=16]", 16),
+        (5, 0.0, "threestep-linear[width=16]", 16),
+        (5, 1.0, "threestep-linear[width=16]", 16),
+    ],
+)
+def test_three_step_sends_h_maps_or_h_elements(
+    place: int, flatten: float, codec: str, elements: int
+) -> None:
+    found = box("alexnet", "three-step")
+    widest = 4096 if place == 5 else 64
+    u = np.zeros((1, 10))
+    u[0, 7:] = unit_of_whole(place, 0, 6), unit_of_width(16, widest), flatten
+    decisions = found.decide(u)
+    assert found.plans(decisions)[0].codec == codec
+    assert found.elements(decisions).tolist() == [elements]
 
 
 def test_snr_is_linear_in_tenths_of_a_db_within_its_range() -> None:
@@ -390,6 +538,12 @@ def refusals() -> list[tuple[str, dict[str, object], str]]:
     conv += ",code_channels={},code_kernel={},code_stride=1]"
     pool1, fc6 = CutRef(3, "features.2"), CutRef(17, "classifier.1")
     pruned = {"keep": (("features.0", 32),), "criterion": "l1", "schedule": "one-shot"}
+    flat = "threestep-linear[flatten=1,hidden={},width={}]"
+    learned = {
+        "cut": pool1,
+        "codec": "threestep-conv[channels=4]",
+        "coder": "codebook[bits=8,high=1,low=-1]",
+    }
     return [
         ("qho", {"model": "vgg16"}, "its model is 'vgg16'"),
         ("qho", {"cut": CutRef(1, "features.0")}, "cuts after 'features.0'.*accepted"),
@@ -417,6 +571,17 @@ def refusals() -> list[tuple[str, dict[str, object], str]]:
         ("bottlenet++", {"cut": pool1, "codec": "bottlenet++[channels=128]"}, "up to 64"),
         ("bottlenet++", {"cut": pool1}, "is 'bottlenet..'"),
         ("bottlenet++", {"cut": pool1} | pruned, "prunes 'features.0'; accepted: none"),
+        ("three-step", learned | {"codec": "conv[channels=4]"}, "conv' or 'threestep-linear'"),
+        ("three-step", learned | {"cut": fc6}, "accepted at this cut is 'threestep-linear'"),
+        ("three-step", learned | {"codec": "threestep-conv[channels=65]"}, "a width up to 64"),
+        ("three-step", learned | {"codec": flat.format(3, 4)}, "as much hidden"),
+        ("three-step", learned | {"codec": "threestep-linear[width=4]"}, "with flatten=1"),
+        ("three-step", {"cut": pool1, "codec": flat.format(4, 4)}, "its coder is 'float32'"),
+        (
+            "three-step",
+            learned | pruned | {"keep": (("features.3", 3),), "criterion": "l2"},
+            "prunes 'features.3'; accepted: 'features.0'",
+        ),
     ]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -15,7 +17,9 @@ ALL = frozenset(CUT_KINDS)
 
 
 def test_there_is_one_per_paper_and_a_common_one() -> None:
-    assert set(conventions()) == {"qho2024", "cpcdrl2024", "threestep2020", "cia2021", "harmonised"}
+    assert set(conventions()) == {
+        *("qho2024", "qho2024-mixed", "cpcdrl2024", "threestep2020", "cia2021", "harmonised"),
+    }
     for name, record in conventions().items():
         assert record.name == name
         assert record.source
@@ -41,6 +45,16 @@ def test_rules(name: str, rules: str, counted: bool, input_coder: str) -> None:
 def test_the_papers_charge_bits_and_only_harmonised_admits_symbols() -> None:
     assert {name for name, record in conventions().items() if record.analog} == {"harmonised"}
     assert made().analog is False
+
+
+def test_the_mixed_reading_differs_from_the_papers_in_what_noise_costs_alone() -> None:
+    mixed = convention("qho2024-mixed")
+    plain = convention("qho2024")
+    same = {"name": plain.name, "source": plain.source, "note": plain.note}
+    assert replace(mixed, symbols_as_bits=False, **same) == plain
+    assert [name for name, one in conventions().items() if one.symbols_as_bits] == [mixed.name]
+    with pytest.raises(CoinferError, match="charges symbols both as they are"):
+        made(analog=True, symbols_as_bits=True)
 
 
 def test_the_qho_paper_sends_floats_only_and_restricts_cuts() -> None:
@@ -132,3 +146,26 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 def test_who_admits_which_payload(name: str, coder: str, admitted: bool) -> None:
     assert convention(name).admits(coder) is admitted
     assert "*" not in convention(name).payloads()
+
+
+def test_an_option_leaves_one_cut() -> None:
+    whole, one = convention("qho2024"), convention("qho2024[ cut = features.2 ]")
+    assert (whole.cut, one.cut, one.name) == ("", "features.2", "qho2024[cut=features.2]")
+    assert replace(one, name=whole.name, cut="") == whole
+    assert convention('qho2024[cut="2"]').cut == "2"
+    assert from_data(to_data(one), Convention) == one
+
+
+@pytest.mark.parametrize(
+    ("ref", "told"),
+    [
+        ("qho2024[cuts=features.2]", "unknown option 'cuts'; known: cut=LAYER"),
+        ("qho2024[cut=2]", 'a layer that is called by a number is quoted: qho2024[cut="2"]'),
+        ('qho2024[cut=""]', "cut='' is not the name of a layer"),
+        ("qho2025[cut=features.2]", "unknown convention 'qho2025'; did you mean 'qho2024'"),
+        ("qho2024[cut", "is not of the form name[option=value,...]"),
+    ],
+)
+def test_an_option_that_says_nothing_is_refused(ref: str, told: str) -> None:
+    with pytest.raises(CoinferError, match=re.escape(told)):
+        convention(ref)

@@ -170,6 +170,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
     for command in ("tox run -e py", "tox run -e reproduce-fig7"):
         assert command in readme
         assert command in script
+    assert "tox run -e gate" in script
     assert "tox run -e reproduce-table4" in script
     assert "tox run -e reproduce-study" in script
     workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text()

@@ -116,8 +116,11 @@ def test_quantised_is_the_nearest_of_2_to_the_b_levels_between_the_extremes(
     got = layer(torch.from_numpy(others)).numpy().astype(np.float64)
     clipped = np.clip(others.astype(np.float64), low, high)
     nearest = np.abs(clipped[..., None] - ladder).min(axis=-1)
-    # In float32 a level is off by a few roundings of the largest number on the way.
-    slack = 8 * np.finfo(np.float32).eps * max(abs(low), abs(high), high - low)
+    # In float32 a level is off by a few roundings of the largest number on the way, and where the
+    # step is subnormal, by as many roundings of the step as there are steps below it.
+    about = np.finfo(np.float32)
+    slack = 8 * about.eps * max(abs(low), abs(high), high - low)
+    slack += 2**bits * float(about.smallest_subnormal)
     assert (np.abs(got - clipped) <= nearest + slack).all()
     assert low - slack <= got.min()
     assert got.max() <= high + slack
@@ -433,6 +436,11 @@ def test_a_codebook_starts_among_codes_once_and_is_then_learned() -> None:
         assert torch.equal(layer.points, started)
 
 
+def test_a_codebook_may_start_over_a_known_range() -> None:
+    layer = calibrated(LearnedLevels(2, low=-1, high=1), 5 + sparse_features(9, 3))
+    assert layer.points.tolist() == pytest.approx([-1, -1 / 3, 1 / 3, 1])
+
+
 def test_codewords_are_learned() -> None:
     """Two clusters: the codewords end in their middles, whence the penalty has no gradient."""
     layer = LearnedCodebook(1, weight=1.0)
@@ -466,6 +474,9 @@ def test_every_coder_is_made_by_its_name() -> None:
         (lambda: Uniform(low=1.0, high=1.0), "high is 1.0; allowed is more than low, 1.0"),
         (lambda: Uniform(low=0.0, high=float("inf")), "high is inf; allowed is a finite number"),
         (lambda: Uniform(penalty=-1.0), "penalty is -1.0; allowed is a finite number >= 0"),
+        (lambda: LearnedLevels(low=-1), "low and high go together"),
+        (lambda: LearnedLevels(high=-1, low=1), "high is -1; allowed is more than low, 1"),
+        (lambda: LearnedLevels(8, "vector", low=-1, high=1), "go with mode=symbol only"),
         (lambda: LearnedLevels(mode="whole"), "mode is 'whole'; allowed: symbol, vector"),
         (lambda: LearnedLevels().fit(np.ones((1, 2))), "levels .* learned with a network"),
     ],

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import inf
 
 import numpy as np
 import pytest
 import torch
 
-from coinfer.accuracy.checkpoints import Checkpoint
+from coinfer.accuracy.checkpoints import Checkpoint, load_into
 from coinfer.accuracy.measure import Job, build_plan, measure
 from coinfer.accuracy.pretrain import pretrain
-from coinfer.accuracy.recipe import DIGITS, PRETRAIN_DIGITS, Phase, Recipe
+from coinfer.accuracy.recipe import DIGITS, PRETRAIN_DIGITS, UNTRAINED, Phase, Recipe
 from coinfer.accuracy.training import Setup, correct
+from coinfer.compression.entropy import LearnedLevels
 from coinfer.compression.groups import prune_space
+from coinfer.compression.pipeline import SplitNetwork
 from coinfer.data import load_splits
 from coinfer.data.images import Splits
 from coinfer.errors import CoinferError, UnknownNameError
@@ -124,6 +127,23 @@ def test_measured_payloads_are_encoded_bytes(digits: Splits, parent: Checkpoint)
     assert found.p5_bits < found.bits < found.p95_bits < fixed
 
 
+def test_a_recipe_without_phases_trains_nothing(digits: Splits, parent: Checkpoint) -> None:
+    """The baseline is the parent as it is, and a few bits lose only what quantising loses."""
+    whole = measure(Plan(MODEL, LAST), parent, digits, UNTRAINED, 0)
+    model = build(model_spec(MODEL), seed=0)
+    load_into(model, parent, MODEL)
+    right = correct(model.eval(), digits.val, size=32, setup=Setup(precision="fp32"))
+    assert whole.val_flags.tolist() == right.tolist()
+    plans = {bits: Plan(MODEL, POOL2, coder=f"huffman[bits={bits}]") for bits in (1, 8)}
+    found = {bits: measure(plan, parent, digits, UNTRAINED, 0) for bits, plan in plans.items()}
+    assert all((m.epochs, m.images) == (0, 0) for m in (whole, *found.values()))
+    apart = np.mean(found[8].val_flags != whole.val_flags)
+    assert apart < np.mean(found[1].val_flags != whole.val_flags)
+    assert apart < 0.02
+    sizes = [found[bits].payload.bits or 0.0 for bits in (1, 8)]
+    assert 0 < sizes[0] < sizes[1] < 8 * 192 * 4 * 4
+
+
 def test_learned_levels_are_trained(digits: Splits, parent: Checkpoint) -> None:
     """A codebook moves only if the training asks the quantiser for its part of the loss."""
     plan = Plan(MODEL, POOL2, codec="threestep-conv[channels=4]", coder="codebook[bits=2]")
@@ -131,6 +151,53 @@ def test_learned_levels_are_trained(digits: Splits, parent: Checkpoint) -> None:
     started = build_plan(job(plan, parent, digits, replace(SHORT, phases=SHORT.phases[:1])))[0]
     moved = network.quantiser.levels(), started.quantiser.levels()
     assert not np.array_equal(moved[0].points, moved[1].points)
+
+
+@pytest.mark.parametrize(
+    ("codec", "h"),
+    [("threestep-conv[channels=5]", 5 * 4), ("threestep-linear[flatten=1,hidden=5,width=5]", 5)],
+)
+def test_three_step_sends_b_bits_for_each_of_h_symbols(
+    codec: str, h: int, digits: Splits, parent: Checkpoint
+) -> None:
+    """Counted on bytes really encoded, of a network really pruned on the device alone."""
+    keep = tuple(pair for pair in HALF if pair[0] in ("features.0", "features.3"))
+    coder = "codebook[bits=6,high=1,low=-1]"
+    plan = Plan(MODEL, POOL2, keep, "l2", "incremental[iterations=3,steps=1]", codec, coder)
+    network, _ = build_plan(job(plan, parent, digits))
+    images = torch.randn(9, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    fitted = network.fit_coder([images])
+    (codes,) = network.codes([images])
+    lengths = [8 * len(fitted.encode(code)) for code in codes]
+    assert lengths == [-(-h * 6 // 8) * 8] * 9
+    found = measure(plan, parent, digits, SHORT, 0)
+    assert found.payload.bits == lengths[0]
+    kept = SPACE.keep_vector(keep)
+    at = [cut.after for cut in SPACE.graph.cuts].index(POOL2.after)
+    assert found.device_flops == SPACE.device_flops(kept)[0, at]
+
+
+@pytest.mark.parametrize(("below", "sent"), [(inf, 1), (0.0, 0)])
+def test_codes_pass_untransmitted_until_the_loss_is_small_and_the_codec_stage_at_most(
+    below: float, sent: int, digits: Splits, parent: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two steps of each stage: with `inf` the second is transmitted, with 0 none but the last."""
+    monkeypatch.setattr(LearnedLevels, "warm_up", below)
+    seen: list[bool] = []
+    penalised = SplitNetwork.penalised
+
+    def spy(network: SplitNetwork, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append(network.transmitting)
+        return penalised(network, images)
+
+    monkeypatch.setattr(SplitNetwork, "penalised", spy)
+    plan = Plan(MODEL, POOL2, codec="threestep-conv[channels=4]", coder="codebook[bits=2]")
+    network, _ = build_plan(job(plan, parent, digits))
+    assert seen == [False, bool(sent), True, True]
+    assert network.transmitting
+    seen.clear()
+    build_plan(job(replace(plan, coder="uniform[bits=2]"), parent, digits))
+    assert seen == [True] * 4
 
 
 def test_the_test_set_is_read_only_when_asked_for(digits: Splits, parent: Checkpoint) -> None:

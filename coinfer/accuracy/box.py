@@ -13,6 +13,10 @@ features, hence one predicted accuracy, wherever it comes from.
 | `fpgm` | one sparsity for all convolutions, the cut |
 | `two-step` | those of `fpgm` and a second sparsity, of the layer before the cut |
 | `bottlenet++` | the cut, code channels, spatial |
+| `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
+| `cpcdrl` | those of `cia` without the code |
+| `three-step` | a sparsity per prune group (behind the cut without effect), the cut, h, flatten |
+| `quantised` | the cut, bits an element |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -30,11 +34,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coinfer.accuracy.codec_variables import (
+    BITS,
+    IDENTITY,
     BottleNet,
+    Cia,
     CodecVariables,
     ConvLinear,
     Crossing,
     NoCodec,
+    QuantisedBits,
+    ThreeStep,
 )
 from coinfer.accuracy.families import (
     FAMILIES,
@@ -48,6 +57,7 @@ from coinfer.accuracy.families import (
 )
 from coinfer.accuracy.variables import Counts, Floats, Variable, unit_of_whole, whole
 from coinfer.checks import real_number
+from coinfer.compression.pruning import device_only
 from coinfer.compression.space import PruneSpace
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.graph import Cut
@@ -57,6 +67,9 @@ from coinfer.refs import Ref, parse_ref
 from coinfer.serial import content_hash, to_data
 
 AWGN = "awgn"
+
+NOISE_SNR_DB = (0.0, 50.0)
+"""SNRs of noisy families, in dB: those of the QHO paper's Fig. 11."""
 
 # Tenths of a dB tell channels apart; more digits would only make their names long.
 _SNR_DECIMALS = 1
@@ -102,7 +115,7 @@ class Box:
         rates: names of the prune groups that each sparsity stands for.
         max_sparsity: sparsities are 0 to this.
         snr_db: range of the SNR of a noisy family.
-        coder: how plans send what crosses.
+        coder: how plans send what crosses, where the family does not say.
         zero_inactive: whether variables of a codec that a plan does not have are features of value
             0; else they have the value that narrows least, which is what having none does.
     """
@@ -114,7 +127,7 @@ class Box:
     cuts: tuple[Cut, ...]
     rates: tuple[tuple[str, ...], ...]
     max_sparsity: float = 0.9
-    snr_db: tuple[float, float] = (0.0, 50.0)
+    snr_db: tuple[float, float] = NOISE_SNR_DB
     coder: str = "float32"
     zero_inactive: bool = False
 
@@ -129,9 +142,9 @@ class Box:
         Sparsities, the second sparsity, the cut, the codec's variables, the SNR.
         """
         most = self.max_sparsity
-        each = self.family.prunes == "each"
+        by_group = self.family.by_group
         found = [
-            Variable(f"sparsity[{groups[0]}]" if each else "sparsity", 0, most, -1)
+            Variable(f"sparsity[{groups[0]}]" if by_group else "sparsity", 0, most, -1)
             for groups in self.rates
         ]
         if self._twice:
@@ -169,6 +182,12 @@ class Box:
                 return NoCodec()
             case "bottlenet++":
                 return BottleNet(int(at.channels.max()))
+            case "cia":
+                return Cia.of(self.cuts, self.max_sparsity)
+            case "three-step":
+                return ThreeStep(int(at.channels.max()))
+            case "quantised":
+                return QuantisedBits()
             case _:
                 channels = int(at.channels[at.maps].max(initial=1))
                 vector = int(at.elements[at.vectors].max(initial=1))
@@ -189,6 +208,7 @@ class Box:
         points = self._checked(u)
         kept = self._kept_at(self.max_sparsity * points[:, : len(self.rates)])
         cut = whole(self._column(points, "cut"), 0, len(self.cuts) - 1)
+        kept = np.where(self.prunable[cut], kept, self.space.full)
         if self._twice:
             second = self.max_sparsity * self._column(points, "second_sparsity")
             rows, groups = self._before_cut(cut)
@@ -238,10 +258,13 @@ class Box:
         paper, 0 for the input); what a plan does not have is `Variable.absent`.
         """
         codec, columns = decisions.codec, self.codec_columns
+        counted: Any = codec
+        if isinstance(self.codec, Cia):
+            counted = self.codec.sparsities(codec, self.crossing_of(decisions))
         features = np.empty((len(decisions), self.dimension))
         features[:, : columns.start - 1] = self._sparsities(decisions)
         features[:, columns.start - 1] = decisions.cut + self._first_cut
-        features[:, columns] = np.where(codec == 0, self._absent[columns], codec)
+        features[:, columns] = np.where(codec == 0, self._absent[columns], counted)
         if self.family.noisy:
             snr_db = decisions.snr_db
             features[:, -1] = np.where(np.isnan(snr_db), self._absent[-1], snr_db)
@@ -269,7 +292,7 @@ class Box:
                 cut[index] = self._cut_of(plan)
                 kept[index] = self._kept_of(plan, int(cut[index]))
                 at = self.crossing(kept[[index]], cut[[index]])
-                codec[index] = self.codec.row(plan.codec, at)
+                codec[index] = self.codec.row(getattr(plan, self.codec.part), at)
                 snr_db[index] = self._snr_of(plan, sent=bool(at.sent[0]))
                 self._check_parts(plan)
             except CoinferError as error:
@@ -279,13 +302,28 @@ class Box:
                 ) from None
         return Decisions(kept, cut, codec, snr_db)
 
+    def every(self) -> Decisions | None:
+        """Return all plans, each once, where they are few enough to measure them all; else None.
+
+        Cut N first, as there nothing is lost; then cut by cut, most bits first.
+        """
+        if self.family.codec != "quantised":
+            return None
+        ends = np.flatnonzero(~self._interior)[::-1]
+        rows = [(end, 0) for end in ends]
+        for place in np.flatnonzero(self._interior):
+            rows += [(place, bits) for bits in reversed(BITS)]
+        cut, bits = np.array(rows, dtype=np.int64).T
+        kept = np.tile(self.space.full, (len(rows), 1))
+        return Decisions(kept, cut, bits[:, None], np.full(len(rows), np.nan))
+
     def crossing(self, kept: Counts, cut: Counts) -> Crossing:
         """Return what crosses: units kept (B, G), positions in the box's cuts (B,)."""
         fixed, per_unit = self._crossing
         elements = fixed[cut] + np.einsum("bg,bg->b", per_unit[cut], kept)
         height, width = self._sides[cut].T
         channels = elements // (height * width)
-        return Crossing(self._interior[cut], channels, height, width, self._rectified[cut])
+        return Crossing(self._interior[cut], channels, height, width, self._rectified[cut], cut)
 
     def crossing_of(self, decisions: Decisions) -> Crossing:
         """Return what crosses in B plans."""
@@ -312,6 +350,19 @@ class Box:
         """Positions of the box's cuts among the legal cuts of the graph, (len(cuts),)."""
         place = {cut.after: number for number, cut in enumerate(self.space.graph.cuts)}
         return np.array([place[cut.after] for cut in self.cuts], dtype=np.int64)
+
+    @cached_property
+    def prunable(self) -> NDArray[np.bool_]:
+        """Whether a prune group may be pruned at a cut, (len(cuts), G).
+
+        Before the cut again, of `two-step`, apart.
+        """
+        rated = np.tile(self._rate_of >= 0, (len(self.cuts), 1))
+        if self.family.prunes != "device":
+            return rated
+        names = np.array(self.space.names)
+        before = [np.isin(names, device_only(self.space, cut.index)) for cut in self.cuts]
+        return rated & np.array(before)
 
     @cached_property
     def codec_columns(self) -> slice:
@@ -415,7 +466,7 @@ class Box:
         """
         full, kept, cut = self.space.full, decisions.kept, decisions.cut
         gone = (full - kept) / full
-        if self.family.prunes == "each":
+        if self.family.by_group:
             return gone[:, self._group_of]
         rows, groups = self._before_cut(cut)
         gone[rows, groups] = 0.0
@@ -432,14 +483,15 @@ class Box:
         cut = self.cuts[decisions.cut[index]]
         keep = self.space.keep_pairs(decisions.kept[index])
         snr_db = float(decisions.snr_db[index])
+        coded = self.codec.ref(decisions.codec[index].tolist(), at.only(index))
         return Plan(
             model=self.model,
             cut=CutRef(cut.index, cut.after),
             keep=keep,
             criterion=self.family.criterion if keep else NO_PART,
             schedule=self.family.schedule if keep else NO_PART,
-            codec=self.codec.ref(decisions.codec[index].tolist(), at.only(index)),
-            coder=self.coder,
+            codec=coded if self.codec.part == "codec" else IDENTITY,
+            coder=coded if self.codec.part == "coder" else self.coder,
             channel=NO_PART if np.isnan(snr_db) else str(Ref(AWGN, (("snr_db", snr_db),))),
         )
 
@@ -458,7 +510,7 @@ class Box:
         kept = self.space.keep_vector(plan.keep)
         one = Decisions(kept[None], np.array([cut]), np.zeros((1, 0), dtype=np.int64), np.zeros(1))
         _, again = self._before_cut(one.cut)
-        prunable = self._rate_of >= 0
+        prunable = self.prunable[cut].copy()
         prunable[again] = True
         other = (kept < self.space.full) & ~prunable
         if other.any():
@@ -478,7 +530,7 @@ class Box:
         expected = {
             "criterion": criterion if plan.keep else NO_PART,
             "schedule": schedule if plan.keep else NO_PART,
-            "coder": self.coder,
+            **({"coder": self.coder} if self.codec.part == "codec" else {"codec": IDENTITY}),
         }
         for kind, accepted in expected.items():
             if getattr(plan, kind) != accepted:
@@ -503,11 +555,11 @@ def search_box(
     family: str,
     *,
     max_sparsity: float = 0.9,
-    snr_db: tuple[float, float] = (0.0, 50.0),
+    snr_db: tuple[float, float] = NOISE_SNR_DB,
     input_cut: bool = False,
     criterion: str | None = None,
     schedule: str | None = None,
-    coder: str = "float32",
+    coder: str | None = None,
     zero_inactive: bool = False,
 ) -> Box:
     """Return the box of a family of plans on a task's network.
@@ -519,7 +571,7 @@ def search_box(
         snr_db: range of the SNR, for a noisy family.
         input_cut: whether plans may send the input and compute nothing on the device (cut 0).
         criterion, schedule: other than the family's.
-        coder: how plans send what crosses.
+        coder: how plans send what crosses, other than the family's.
         zero_inactive: as of `Box`.
 
     Raises:
@@ -552,14 +604,14 @@ def search_box(
         rates=rates,
         max_sparsity=float(max_sparsity),
         snr_db=(low, high),
-        coder=str(parse_ref(coder)),
+        coder=str(parse_ref(coder or kind.coder)),
         zero_inactive=zero_inactive,
     )
 
 
 def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
     match family.prunes:
-        case "each":
+        case "each" | "device":
             return tuple((name,) for name in free_groups(space))
         case "none":
             return ()
@@ -571,8 +623,11 @@ def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
 def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, ...]:
     graph = space.graph
     cuts = block_cuts(graph)
-    if family.codec == "bottlenet++":
-        return tuple(cut for cut in cuts if cut.kind == "interior" and is_map(cut))
+    if family.codec in ("bottlenet++", "cia", "three-step"):  # which encode wherever they cut
+        cuts = tuple(cut for cut in cuts if cut.kind == "interior")
+        return tuple(cut for cut in cuts if family.codec != "bottlenet++" or is_map(cut))
+    if family.codec == "quantised" and not any(cut.kind == "interior" for cut in cuts):
+        return ()
     if family.prunes == "twice":
         cuts = tuple(cut for cut in cuts if cut.kind == "output" or group_before(space, cut) >= 0)
     return (*(cut for cut in graph.cuts if input_cut and cut.kind == "input"), *cuts)

@@ -24,11 +24,29 @@ from coinfer.accuracy.variables import (
     whole,
     width,
 )
-from coinfer.compression.codecs import BottleNetPlusPlus, ConvCodec, LinearCodec, StagedCodec
+from coinfer.compression.codecs import (
+    BottleNetPlusPlus,
+    CiaConv,
+    CiaLinear,
+    Conv,
+    ConvCodec,
+    Fc,
+    LinearCodec,
+    StagedCodec,
+    ThreeStepConv,
+    ThreeStepLinear,
+)
 from coinfer.errors import CoinferError
 from coinfer.flops import Layers, rule
+from coinfer.graph import Cut
+from coinfer.parts import Float32
+from coinfer.plan import kept_channels
 from coinfer.refs import Ref, parse_ref
 
+BITS = range(1, 9)
+"""Bits an element of `quantised` plans (JALAD's, Li et al. 2018)."""
+
+HUFFMAN = "huffman"
 KERNELS = (1, 3, 5)
 STRIDES = (1, 2)
 
@@ -41,6 +59,8 @@ _CONV = (
 )
 _LINEAR = ("hidden", "width")
 _BOTTLENET = ("channels", "spatial")
+# The options that are h of the three-step framework's codecs.
+_CHANNELS, _WIDTH = "channels", "width"
 
 # Columns of P1 and P7, of P4 and P8 (no wider than those), of P2 and P5, of P3 and P6.
 _FIRST, _SECOND, _KERNELS, _STRIDES = slice(0, 7, 6), slice(3, 8, 4), slice(1, 5, 3), slice(2, 6, 3)
@@ -57,6 +77,7 @@ class Crossing:
         channels: channels kept of maps, elements kept of anything else, (B,).
         height, width: of maps, 1 of anything else, (B,).
         rectified: whether it comes from an activation, and so is not negative, (B,).
+        cut: positions in the box's cuts, (B,).
     """
 
     sent: Flags
@@ -64,6 +85,7 @@ class Crossing:
     height: Counts
     width: Counts
     rectified: Flags
+    cut: Counts
 
     def only(self, index: int) -> Crossing:
         """Return what crosses the cut of one plan."""
@@ -74,6 +96,7 @@ class Crossing:
             self.height[one],
             self.width[one],
             self.rectified[one],
+            self.cut[one],
         )
 
     @cached_property
@@ -94,7 +117,13 @@ class Crossing:
 
 
 class CodecVariables(Protocol):
-    """The codecs among which a family of plans chooses."""
+    """The codecs among which a family of plans chooses.
+
+    Attributes:
+        part: which part of a plan they are, `codec` or `coder`.
+    """
+
+    part: ClassVar[str]
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -116,13 +145,13 @@ class CodecVariables(Protocol):
         """Return the work of encoders and decoders under a counting rule, (B,) each."""
 
     def ref(self, row: Sequence[int], at: Crossing) -> str:
-        """Return the codec of one plan, as plans name it."""
+        """Return the part of one plan, as plans name it."""
 
     def row(self, ref: str, at: Crossing) -> list[int]:
-        """Return the row of one plan from its codec.
+        """Return the row of one plan from its part.
 
         Raises:
-            CoinferError: when it is none of these codecs, or does not fit what crosses.
+            CoinferError: when it is none of these parts, or does not fit what crosses.
         """
 
 
@@ -130,6 +159,7 @@ class CodecVariables(Protocol):
 class NoCodec:
     """What crosses is sent as it is."""
 
+    part: ClassVar[str] = "codec"
     variables: ClassVar[tuple[Variable, ...]] = ()
 
     def rows(self, u: Floats, at: Crossing) -> Counts:
@@ -180,6 +210,8 @@ class ConvLinear:
         zeroed: whether what a plan does not have counts as 0 in its features; else it counts as
             what narrows least.
     """
+
+    part: ClassVar[str] = "codec"
 
     channels: int
     vector: int
@@ -346,6 +378,8 @@ class BottleNet:
         channels: most channels at any cut.
     """
 
+    part: ClassVar[str] = "codec"
+
     channels: int
 
     @property
@@ -415,6 +449,253 @@ class BottleNet:
                 f"{int(at.channels[0])}, and spatial=1 for maps of 2x2 or more"
             )
         return row
+
+
+@dataclass(frozen=True)
+class Cia:
+    """Units kept of CIA's autoencoder, which is pruned like the layers before it.
+
+    Zhang et al. 2021, section III: before anything is pruned, a convolution keeps 1/8 of the
+    channels of maps and halves their sides, and a linear layer keeps 1/4 of what it reads. Of maps
+    both are pruned, of anything else there is the linear layer alone. What they have at first is
+    that of the unpruned network, whatever stays of the channels that cross.
+
+    Attributes:
+        max_sparsity: most of their units that the box removes.
+        units_at: of the convolution (0 for none) and the linear layer, unpruned, at each cut of
+            the box.
+    """
+
+    part: ClassVar[str] = "codec"
+
+    max_sparsity: float
+    units_at: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def of(cls, cuts: Sequence[Cut], max_sparsity: float) -> Cia:
+        """Return the codecs for some cuts, none of them the input or the output."""
+        return cls(max_sparsity, tuple(_cia_units(cut.shape) for cut in cuts))
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """A sparsity of the convolution and one of the linear layer."""
+        names = ("sparsity[code.channels]", "sparsity[code.width]")
+        return tuple(Variable(name, 0.0, self.max_sparsity, effect=-1) for name in names)
+
+    def initial(self, at: Crossing) -> Counts:
+        """Return the units of both layers before pruning, (B, 2)."""
+        return np.array(self.units_at, dtype=np.int64)[at.cut]
+
+    def sparsities(self, rows: Counts, at: Crossing) -> Floats:
+        """Return shares of the initial units that are removed, (B, 2); 0 of what is not there."""
+        initial = self.initial(at)
+        removed: Floats = (initial - rows) / np.maximum(initial, 1)
+        return removed
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return channels and width, (B, 2)."""
+        initial = self.initial(at)
+        return np.where(initial == 0, 0, kept_channels(initial, self.max_sparsity * u))
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 2)."""
+        return self.sparsities(rows, at) / self.max_sparsity
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return the width of the code, (B,)."""
+        return rows[:, 1]
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return everywhere."""
+        return at.sent
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of a convolution and a linear layer, and of their mirror image."""
+        channels, width = rows.T
+        count = rule(rules)
+        positions, whole_map = -(-at.height // 2) * (-(-at.width // 2)), at.height * at.width
+        read = np.where(at.maps, channels * positions, at.elements)
+        window = (np.full_like(channels, 3),) * 2
+        conv = count(Layers("conv", whole_map, positions, window)).work(at.channels, channels)
+        mirror = Layers("conv_transpose", positions, whole_map, window)
+        active = count(Layers("activation", positions, positions)).work(channels, 0)
+        final = count(Layers("activation", whole_map, whole_map)).work(at.channels, 0)
+        encode = np.where(at.maps, conv + active, 0) + count(Layers("fc")).work(read, width)
+        restore = count(mirror).work(channels, at.channels) + active
+        decode = count(Layers("fc")).work(width, read) + np.where(at.maps, restore, 0)
+        return encode, decode + np.where(at.rectified, final, 0)
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `cia-conv[...]` or `cia-linear[...]`."""
+        channels, width = row
+        final = "relu" if at.rectified[0] else "none"
+        if at.maps[0]:
+            return _ref(CiaConv(channels, width, final), ("channels", "width"))
+        return _ref(CiaLinear(width, final), ("width",))
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return channels and width."""
+        accepted = CiaConv if at.maps[0] else CiaLinear
+        if parse_ref(ref).name != accepted.name:
+            raise _other(ref, accepted.name)
+        codec = _made(accepted, ref)
+        row = [getattr(codec, name, 0) or 0 for name in ("channels", "width")]
+        most = self.initial(at)[0].tolist()
+        within = all(min(1, top) <= kept <= top for kept, top in zip(row, most, strict=True))
+        if not within or self.ref(row, at) != ref:
+            raise CoinferError(
+                f"its codec is '{ref}'; accepted at most is '{self.ref(most, at)}', with both "
+                "widths and the activation of its cut"
+            )
+        return row
+
+
+@dataclass(frozen=True)
+class ThreeStep:
+    """h of the three-step framework's encoders, and whether maps are flattened first.
+
+    Shao and Zhang 2020; the authors' code keeps maps at its early cuts (`threestep-conv`, h maps)
+    and makes vectors of them at its late ones (`threestep-linear`, h elements, a layer of as many
+    between). Which cuts are late in another network nobody says, so that it is a choice. What has
+    no extent in space goes through one linear layer. h is at most the channels that cross, or
+    their elements where there are no maps.
+
+    Attributes:
+        channels: most channels (or elements of what is no map) at any cut.
+    """
+
+    part: ClassVar[str] = "codec"
+
+    channels: int
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """The width h and the switch `flatten`."""
+        return (
+            Variable("h", 1, self.channels, effect=1, log=True, absent=self.channels),
+            Variable("flatten", 0, 1, effect=-1),
+        )
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return h and flatten, (B, 2); what is no map is not flattened."""
+        return np.column_stack([width(u[:, 0], at.channels), whole(u[:, 1], 0, 1) * at.maps])
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 2)."""
+        return np.column_stack(
+            [unit_of_width(rows[:, 0], at.channels), unit_of_whole(rows[:, 1], 0, 1)]
+        )
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return h H W where maps stay maps, else h, (B,)."""
+        return rows[:, 0] * np.where(rows[:, 1] == 1, 1, at.height * at.width)
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return wherever a feature crosses."""
+        return at.sent
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of a convolution or one or two linear layers, and of the way back."""
+        h, flattened = rows[:, 0], rows[:, 1] == 1
+        count = rule(rules)
+        positions = at.height * at.width
+        conv = count(Layers("conv", positions, positions, (3, 3)))
+
+        def pointwise(kind: str, elements: Counts) -> Counts:
+            return np.asarray(count(Layers(kind)).work(elements, 0))
+
+        def dense(c_in: Counts, c_out: Counts) -> Counts:
+            return np.asarray(count(Layers("fc")).work(c_in, c_out))
+
+        hidden = dense(h, h) + pointwise("activation", h) + pointwise("dropout", h)
+        between = np.where(flattened, hidden, 0)
+        maps, whole_map = at.maps & ~flattened, at.elements
+        encode = np.where(maps, conv.work(at.channels, h), dense(whole_map, h) + between)
+        decode = np.where(maps, conv.work(h, at.channels), between + dense(h, whole_map))
+        encode = encode + pointwise("activation", self.elements(rows, at))
+        decode = decode + pointwise("activation", whole_map)
+        return np.where(at.sent, encode, 0), np.where(at.sent, decode, 0)
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `threestep-conv[...]` or `threestep-linear[...]`."""
+        h, flatten = row
+        if at.maps[0] and not flatten:
+            return str(Ref(ThreeStepConv.name, ((_CHANNELS, h),)))
+        between = (("flatten", 1), ("hidden", h)) if flatten else ()
+        return str(Ref(ThreeStepLinear.name, (*between, (_WIDTH, h))))
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return h and flatten."""
+        name, maps = parse_ref(ref).name, bool(at.maps[0])
+        if name == ThreeStepConv.name and maps:
+            row = [getattr(_made(ThreeStepConv, ref), _CHANNELS), 0]
+        elif name == ThreeStepLinear.name:
+            row = [getattr(_made(ThreeStepLinear, ref), _WIDTH), int(maps)]
+        else:
+            raise _other(ref, f"{ThreeStepConv.name}' or '" * maps + ThreeStepLinear.name)
+        rows = np.array([row])
+        if (self.rows(self.units(rows, at), at) != rows).any() or ref != self.ref(row, at):
+            raise CoinferError(
+                f"its codec is '{ref}'; accepted is a width up to {int(at.channels[0])}, with "
+                "flatten=1 and as much hidden where maps become a vector, and no other option"
+            )
+        return row
+
+
+def _cia_units(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the units of CIA's convolution and linear layer for a crossing tensor, unpruned."""
+    maps = len(shape) == 3 and shape[1] * shape[2] > 1
+    stages = (CiaConv() if maps else CiaLinear()).encoder(shape)
+    channels = [stage.channels for stage in stages if isinstance(stage, Conv)]
+    (width,) = (stage.units for stage in stages if isinstance(stage, Fc))
+    return (*channels, 0)[0], width
+
+
+@dataclass(frozen=True)
+class QuantisedBits:
+    """No codec: every element in 1 to 8 bits, Huffman-coded (`quantised_coder`)."""
+
+    part: ClassVar[str] = "coder"
+    variables: ClassVar[tuple[Variable, ...]] = (
+        Variable("bits", BITS[0], BITS[-1], effect=1, absent=BITS[-1]),
+    )
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return bits, (B, 1); 0 where nothing is sent."""
+        return whole(u, BITS[0], BITS[-1]) * at.sent[:, None]
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 1); what is not sent has the most bits."""
+        return unit_of_whole(np.where(rows == 0, BITS[-1], rows), BITS[0], BITS[-1])
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return what crosses."""
+        return at.elements
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return wherever a feature crosses: quantising loses something."""
+        return at.sent
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return no work: coders cost nothing (no paper counts them)."""
+        nothing = np.zeros(len(rows), dtype=np.int64)
+        return nothing, nothing
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `huffman[bits=...]`; `float32` where nothing is sent."""
+        return quantised_coder(row[0]) if at.sent[0] else Float32.name
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return bits."""
+        accepted = {self.ref([bits], at): bits for bits in BITS}
+        if ref not in accepted:
+            raise CoinferError(f"its coder is '{ref}'; accepted: {', '.join(accepted)}")
+        return [accepted[ref]] if at.sent[0] else [0]
+
+
+def quantised_coder(bits: int) -> str:
+    """Return the coder of a `quantised` plan: so many bits an element, then Huffman."""
+    return str(Ref(HUFFMAN, (("bits", bits),)))
 
 
 def _of_cut(rows: Counts, at: Crossing) -> Counts:

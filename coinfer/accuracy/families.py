@@ -24,17 +24,26 @@ class Family:
 
     Attributes:
         prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
-            (uniformly, then the layer before the cut again), or `none`.
-        codec: `none`, `conv-linear` (P1 to P8) or `bottlenet++`.
+            (uniformly, then the layer before the cut again), each group of the `device`'s side of
+            the cut by itself and nothing behind it, or `none`.
+        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia`, `three-step`, or
+            `quantised`: no codec, but the feature in b bits an element, Huffman-coded.
         noisy: whether an AWGN channel of some SNR follows the codec.
         criterion, schedule: how pruned units are chosen and trained.
+        coder: how what crosses is sent.
     """
 
-    prunes: Literal["each", "uniform", "twice", "none"]
-    codec: Literal["none", "conv-linear", "bottlenet++"]
+    prunes: Literal["each", "uniform", "twice", "device", "none"]
+    codec: Literal["none", "conv-linear", "bottlenet++", "cia", "three-step", "quantised"]
     noisy: bool = False
     criterion: str = "l1"
     schedule: str = "one-shot"
+    coder: str = "float32"
+
+    @property
+    def by_group(self) -> bool:
+        """Whether every prune group has a sparsity of its own."""
+        return self.prunes in ("each", "device")
 
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
@@ -45,8 +54,20 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "fpgm": Family("uniform", "none", criterion="fpgm"),
         "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
         "bottlenet++": Family("none", "bottlenet++"),
+        "cpcdrl": Family("device", "none", criterion="lasso[batches=24]"),
+        "cia": Family("device", "cia"),
+        "three-step": Family(
+            *("device", "three-step"),
+            criterion="l2",
+            schedule="incremental",
+            coder="codebook[bits=8,high=1,low=-1]",
+        ),
+        "quantised": Family("none", "quantised"),
     }
 )
+
+UNTRAINED = frozenset({"quantised"})
+"""Families whose papers train nothing: recipe `untrained` where no other is asked for."""
 
 
 def block_cuts(graph: LayerGraph) -> tuple[Cut, ...]:

@@ -23,6 +23,7 @@ from coinfer.accuracy.training import (
     Progress,
     Setup,
     Spent,
+    StepHook,
     correct,
     input_size,
     reproducible,
@@ -249,13 +250,16 @@ def _train_through_codec(job: Job, network: SplitNetwork, progress: Progress | N
     """Train the codec with the network frozen, then all end to end through the channel."""
     _calibrate(job, network)
     spent = Spent()
+    warming = _warming_up(network)
     halves = nn.ModuleList([network.device_part, network.server_part])
     halves.requires_grad_(False)
     if any(p.requires_grad for p in network.parameters()):
-        spent += _train(job, network, job.recipe.stage("codec"), "codec", progress)
+        spent += _train(job, network, job.recipe.stage("codec"), "codec", progress, warming)
     halves.requires_grad_(True)
+    network.transmitting = True
     spent += _train(job, network, job.recipe.stage("joint"), "joint", progress)
-    _calibrate(job, network)
+    if spent.images:  # codes have changed
+        _calibrate(job, network)
     return spent
 
 
@@ -265,7 +269,7 @@ def _train(
     phases: tuple[Phase, ...],
     what: str,
     progress: Progress | None,
-    masking: Masking | None = None,
+    hook: StepHook | None = None,
 ) -> Spent:
     spent = Spent()
     size = input_size(model_spec(job.plan.model).input_shape)
@@ -278,11 +282,39 @@ def _train(
             size=size,
             setup=job.setup,
             label=job.label,
-            # The schedule runs over the first phase; later ones go on under its last mask.
-            hooks=() if masking is None else (masking,),
+            # A schedule runs over the first phase; later ones go on under its last mask.
+            hooks=() if hook is None else (hook,),
             progress=progress,
         )
     return spent
+
+
+@dataclass
+class _WarmUp:
+    """Has a network transmit once a batch's cross-entropy is below a number."""
+
+    network: SplitNetwork
+    below: float
+
+    def before_step(self, step: int, steps: int) -> None:
+        """Do nothing."""
+
+    def after_step(self, cross_entropy: Tensor) -> None:
+        """Look at the loss while codes pass as they are."""
+        if not self.network.transmitting and cross_entropy.item() < self.below:
+            self.network.transmitting = True
+
+
+def _warming_up(network: SplitNetwork) -> _WarmUp | None:
+    """Let codes pass as they are, where the coder asks for a warm-up; return what ends it.
+
+    It ends with the codec's stage at the latest: all that is trained end to end is transmitted.
+    """
+    below = getattr(network.coder, "warm_up", None)
+    if below is None:
+        return None
+    network.transmitting = False
+    return _WarmUp(network, below)
 
 
 def _calibrate(job: Job, network: SplitNetwork) -> None:

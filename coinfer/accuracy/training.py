@@ -68,8 +68,8 @@ class StepHook(Protocol):
     def before_step(self, step: int, steps: int) -> None:
         """Act before the step, counted from 0."""
 
-    def after_step(self) -> None:
-        """Act after the optimiser moved the weights."""
+    def after_step(self, cross_entropy: Tensor) -> None:
+        """Act after the optimiser moved the weights, given the loss of the step without penalty."""
 
 
 class Keeper(Protocol):
@@ -195,9 +195,10 @@ def train(
                     group["lr"] = phase.learning_rate(step, per_epoch)
                 for hook in hooks:
                     hook.before_step(step, steps)
-                losses.append(_step(model, optimizer, trained, inputs, targets, phase, setup))
+                loss, entropy = _step(model, optimizer, trained, inputs, targets, phase, setup)
+                losses.append(loss)
                 for hook in hooks:
-                    hook.after_step()
+                    hook.after_step(entropy)
                 step += 1
                 if step % _LOOK_EVERY == 0 or step % per_epoch == 0:
                     _check_finite(losses, step, steps, label, phase)
@@ -269,20 +270,22 @@ def _step(
     targets: Tensor,
     phase: Phase,
     setup: Setup,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of a step, with and without what a quantiser adds to it."""
     optimizer.zero_grad(set_to_none=True)
     # A split network adds what its quantiser asks for to the loss.
     penalised = getattr(model, "penalised", None)
     with _autocast(setup):
         scores, penalty = (model(inputs), None) if penalised is None else penalised(inputs)
-    loss = functional.cross_entropy(scores.float(), targets, label_smoothing=phase.label_smoothing)
-    if penalty is not None:
-        loss = loss + penalty.float()
+    entropy = functional.cross_entropy(
+        scores.float(), targets, label_smoothing=phase.label_smoothing
+    )
+    loss: Tensor = entropy if penalty is None else entropy + penalty.float()
     loss.backward()  # type: ignore[no-untyped-call]
     if phase.clip_norm is not None:
         nn.utils.clip_grad_norm_(trained, phase.clip_norm)
     optimizer.step()
-    return loss.detach()
+    return loss.detach(), entropy.detach()
 
 
 def _autocast(setup: Setup) -> AbstractContextManager[Any]:

@@ -377,6 +377,15 @@ class QuantisingCoder(ABC):
     def _levels(self, batches: Iterable[Features]) -> Levels:
         return UniformLevels(self.width, *covering(batches))
 
+    def _check_range(self, low: float | None, high: float | None) -> None:
+        if (low is None) != (high is None):
+            raise CoinferError(f"{self._named('low and high')} go together; give both or neither")
+        for option, end in (("low", low), ("high", high)):
+            if end is not None:
+                real_number(self._named(option), end, "a finite number", isfinite)
+        if low is not None and high is not None and low >= high:
+            raise CoinferError(f"{self._named('high')} is {high}; allowed is more than low, {low}")
+
     @abstractmethod
     def _fitted(self, levels: Levels, batches: Iterable[Features]) -> IndexCoder:
         """Return the coder with these levels and a code table made from training features."""
@@ -411,13 +420,7 @@ class Uniform(QuantisingCoder):
         penalty: float = 0.0,
     ) -> None:
         super().__init__(bits)
-        if (low is None) != (high is None):
-            raise CoinferError(f"{self._named('low and high')} go together; give both or neither")
-        for option, end in (("low", low), ("high", high)):
-            if end is not None:
-                real_number(self._named(option), end, "a finite number", isfinite)
-        if low is not None and high is not None and low >= high:
-            raise CoinferError(f"{self._named('high')} is {high}; allowed is more than low, {low}")
+        self._check_range(low, high)
         _check_weight(self._named("penalty"), penalty)
         for option, value in (("low", low), ("high", high), ("penalty", penalty)):
             object.__setattr__(self, option, value)
@@ -451,25 +454,44 @@ class LearnedLevels(QuantisingCoder):
             image takes `bits` bits in all.
         penalty: weight of the codebook's loss.
         commitment: weight within it of drawing codes to codewords.
+        low, high: scalars start evenly spaced over this range; None starts them over that of the
+            codes before training. A code that is bounded (tanh) has one that it grows into.
+        warm_up: codes pass as they are until a batch's cross-entropy is below this, as in the
+            authors' code.
     """
 
     mode: str
     penalty: float
     commitment: float
+    low: float | None
+    high: float | None
 
     name: ClassVar[str] = "codebook"
     evidence: ClassVar[Evidence] = "analytic"
     fixed_length: ClassVar[bool] = True
+    warm_up: ClassVar[float] = 0.2
 
     def __init__(
-        self, bits: int = 8, mode: str = "symbol", penalty: float = 0.1, commitment: float = 0.5
+        self,
+        bits: int = 8,
+        mode: str = "symbol",
+        penalty: float = 0.1,
+        commitment: float = 0.5,
+        low: float | None = None,
+        high: float | None = None,
     ) -> None:
         super().__init__(bits)
+        self._check_range(low, high)
+        if mode == "vector" and low is not None:
+            raise CoinferError(f"{self._named('low and high')} go with mode=symbol only")
         if mode not in ("symbol", "vector"):
             raise CoinferError(f"{self._named('mode')} is {shown(mode)}; allowed: symbol, vector")
         _check_weight(self._named("penalty"), penalty)
         _check_weight(self._named("commitment"), commitment)
-        for option, value in (("mode", mode), ("penalty", penalty), ("commitment", commitment)):
+        for option, value in (
+            *(("mode", mode), ("penalty", penalty), ("commitment", commitment)),
+            *(("low", low), ("high", high)),
+        ):
             object.__setattr__(self, option, value)
 
     def bits(self, elements: Elements, source: Source) -> float | NDArray[np.floating[Any]]:
@@ -482,7 +504,9 @@ class LearnedLevels(QuantisingCoder):
         from coinfer.compression.quantise import LearnedCodebook
 
         elements = None if self.mode == "symbol" else prod(shape)
-        return LearnedCodebook(self.width, elements, self.penalty, self.commitment)
+        return LearnedCodebook(
+            self.width, elements, self.penalty, self.commitment, self.low, self.high
+        )
 
     def _levels(self, batches: Iterable[Features]) -> Levels:
         raise CoinferError(

@@ -87,7 +87,7 @@ class Masking:
         """
         self._move_to(self._schedule.progress(step, steps))
 
-    def after_step(self) -> None:
+    def after_step(self, cross_entropy: Tensor | None = None) -> None:
         """Zero the masked weights again."""
         for masked in self._masked:
             masked.zero()

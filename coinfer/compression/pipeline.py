@@ -52,7 +52,8 @@ class SplitNetwork(nn.Module):
         quantiser: what coding does to the code; the identity where it does nothing.
         channel: the channel's layer; None for error-free bits.
         transmitting: False lets the code pass as it is, without quantiser and channel, as the
-            warm-up of the three-step framework does; the penalty stays.
+            warm-up of the three-step framework does; the penalty stays. `coinfer.accuracy.measure`
+            does so where the coder has a `warm_up`.
         coder: the coder part.
         cut: where the network is cut.
         input_shape, code_shape: shapes without batch.

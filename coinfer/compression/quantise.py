@@ -140,22 +140,30 @@ class LearnedCodebook(Quantiser):
         elements: of a code, where codewords are whole codes; None for scalars, one per element.
         weight: of the penalty.
         commitment: of its second term.
+        low, high: where scalars start; None to start them by calibration.
     """
 
     started: Tensor
 
     def __init__(
-        self, bits: int, elements: int | None = None, weight: float = 0.1, commitment: float = 0.5
+        self,
+        bits: int,
+        elements: int | None = None,
+        weight: float = 0.1,
+        commitment: float = 0.5,
+        low: float | None = None,
+        high: float | None = None,
     ) -> None:
         super().__init__()
         self.bits, self.weight, self.commitment = bits, weight, commitment
+        ends = (low, high) if low is not None and high is not None else (-1.0, 1.0)
         points = (
-            torch.linspace(-1, 1, 2**bits)
+            torch.linspace(*ends, 2**bits)
             if elements is None
             else torch.rand(2**bits, elements) * 2 - 1
         )
         self.points = nn.Parameter(points)
-        self.register_buffer("started", torch.tensor(False))
+        self.register_buffer("started", torch.tensor(low is not None))
 
     def indices(self, code: Tensor) -> Tensor:
         """Return the index of the nearest codeword of every element, or (B,) of every code."""
