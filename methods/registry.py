@@ -23,9 +23,12 @@ from methods.all_server import AllServer
 from methods.bottlenet import BottleNet
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
+from methods.ipdr import Ipdr
 from methods.neurosurgeon import Neurosurgeon
+from methods.paa import Paa
 from methods.prune_partition import PrunePartition
 from methods.qho import Qho
+from methods.three_step import ThreeStep
 from methods.two_step_pruning import TwoStepPruning
 
 BUILT_IN: tuple[type[Method], ...] = (
@@ -36,6 +39,9 @@ BUILT_IN: tuple[type[Method], ...] = (
     TwoStepPruning,
     Fpgm,
     BottleNet,
+    ThreeStep,
+    Ipdr,
+    Paa,
     Qho,
     Exhaustive,
 )

@@ -15,6 +15,10 @@ features, hence one predicted accuracy, wherever it comes from.
 | `bottlenet++` | the cut, code channels, spatial |
 | `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
 | `three-step` | a sparsity per prune group (behind the cut without effect), the cut, h, flatten |
+| `three-step-jscc` | those of `three-step` and the SNR |
+| `ipdr` | those of `three-step` |
+| `paa` | a sparsity per prune group (behind the cut without effect), the cut, code channels and \
+stride, the SNR |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -32,6 +36,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coinfer.accuracy.codec_variables import (
+    AsymmetricCode,
     BottleNet,
     Cia,
     CodecVariables,
@@ -178,6 +183,8 @@ class Box:
                 return Cia.of(self.cuts, self.max_sparsity)
             case "three-step":
                 return ThreeStep(int(at.channels.max()))
+            case "asymmetric":
+                return AsymmetricCode(int(at.channels.max()))
             case _:
                 channels = int(at.channels[at.maps].max(initial=1))
                 vector = int(at.elements[at.vectors].max(initial=1))
@@ -597,9 +604,10 @@ def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
 def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, ...]:
     graph = space.graph
     cuts = block_cuts(graph)
-    if family.codec in ("bottlenet++", "cia", "three-step"):  # which encode wherever they cut
-        cuts = tuple(cut for cut in cuts if cut.kind == "interior")
-        return tuple(cut for cut in cuts if family.codec != "bottlenet++" or is_map(cut))
+    if family.codec in ("bottlenet++", "asymmetric"):  # which take maps alone
+        return tuple(cut for cut in cuts if cut.kind == "interior" and is_map(cut))
+    if family.codec in ("cia", "three-step"):  # which encode wherever they cut
+        return tuple(cut for cut in cuts if cut.kind == "interior")
     if family.prunes == "twice":
         cuts = tuple(cut for cut in cuts if cut.kind == "output" or group_before(space, cut) >= 0)
     return (*(cut for cut in graph.cuts if input_cut and cut.kind == "input"), *cuts)
