@@ -3,7 +3,8 @@
 The QHO paper gives FPGM and BottleNet++ an "auto-selection scheme" without saying what it is
 (Mu et al. 2024, VI-B); 2-step pruning brings its own. Here all three enumerate: `build` predicts
 the accuracies of the grid once and keeps what lies above the floor, which depends on no link, and
-`select` prices what was kept and takes the fastest.
+`select` prices what was kept and takes the fastest. Of symbols through a noisy channel the accuracy
+depends on the SNR, so that `select` does both.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from coinfer.accuracy.box import Box, Decisions, search_box
-from coinfer.accuracy.variables import Floats, unit_of_whole
-from coinfer.cost import Workload, scenario_latency
+from coinfer.accuracy.variables import Counts, Floats, unit_of_whole
+from coinfer.conventions import Convention
+from coinfer.cost import Workload, no_bandwidth, scenario_latency
 from coinfer.method import Context, Library, Method, OpenChoice
 from coinfer.plan import Scenario, Selection, Skip, Task
+from coinfer.refs import parse_ref
 from coinfer.search.problem import box_workload, predicted
 from methods.predictor import (
     Candidate,
@@ -31,7 +34,11 @@ from methods.predictor import (
 )
 from methods.searching import checked_guard_band
 
-_WORK = ("device_flops", "server_flops", "uplink_bits", "encode_flops", "decode_flops")
+# The fields of a workload, in their order.
+_WORK = (
+    *("device_flops", "server_flops", "uplink_bits"),
+    *("encode_flops", "decode_flops", "uplink_symbols"),
+)
 
 GRID_CHOICES = (
     OpenChoice(
@@ -71,35 +78,46 @@ class GridMethod(Method):
     def grid(self, box: Box) -> Decisions:
         """Return the plans to choose among: in the order of their cuts, the least changed first."""
 
+    @property
+    def plans(self) -> str:
+        """The family that it chooses among: the class's, unless an option names another."""
+        return self.family
+
+    def box_of(self, task: Task, convention: Convention) -> Box:
+        """Return the box whose plans it chooses among under a convention."""
+        return search_box(self.task_of(task), self.plans)
+
+    def device_bytes(self, box: Box, plans: Decisions) -> Counts | None:
+        """Return memory that B plans take on the device, (B,); None where no limit is heeded."""
+        return None
+
     def task_of(self, task: Task) -> Task:
         """Return the task whose box is searched: the one given, unless a method needs another."""
         return task
 
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
-        """Refuse networks without measured plans."""
-        return not_measured(task, self.family)
+        """Refuse networks without measured plans, and payloads that a scenario does not take."""
+        missing = not_measured(task, self.plans)
+        if missing or scenario is None:
+            return missing
+        reason = _not_sent(self.box_of(task, scenario.convention), scenario)
+        return Skip(reason) if reason else None
 
     def build(self, task: Task, context: Context) -> Library:
         """Predict the accuracy of every plan of the grid and tabulate the acceptable ones.
 
         The library's data are those of `predictor_library`, how many distinct plans the `grid` has
-        at the cuts allowed, and the `acceptable` ones in its order: their `number` in the grid and
-        their `columns`.
+        at the cuts allowed, and the `acceptable` ones as columns, in its order: their `number` in
+        the grid, what defines them (`cut`, `kept`, `codec`), their work and `accuracy`, and
+        `device_bytes` where a method heeds them. Where a noisy channel follows there are the former
+        alone.
         """
-        task = self.task_of(task)
-        library = predictor_library(task, self.family, context)
-        box = search_box(task, self.family)
-        surrogate = surrogate_of(library)
+        library = predictor_library(self.task_of(task), self.plans, context)
+        box = self.box_of(task, context.convention)
+        if box.family.noisy:
+            return library
         with context.ledger.phase("search"):
-            grid = self.grid(box)
-            grid = _distinct(grid.take(np.flatnonzero(np.array(allowed(box, context))[grid.cut])))
-            accuracy = predicted(
-                box, lambda x: surrogate.predict(x).accuracy, grid, library.data["baseline"]
-            )
-            number = np.flatnonzero(accuracy > library.data["floor"] + self.guard_band)
-            table = columns(box, grid.take(number), accuracy[number], task, context)
-        table["number"] = number.tolist()
-        return Library({**library.data, "grid": len(grid), "acceptable": table})
+            return self._tabulated(library, box, context, np.nan)
 
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
         """Price every acceptable plan and take the fastest; equal costs go to the earliest cut.
@@ -107,18 +125,39 @@ class GridMethod(Method):
         A budget is spent on the ends that the box lacks and then on the grid, earliest cut first;
         one that does not reach to the last plan of the grid is said.
         """
-        box = search_box(self.task_of(context.task), self.family)
+        box = self.box_of(context.task, scenario.convention)
+        snr_db = _snr_db(box, scenario)
+        if box.family.noisy:
+            library = self._tabulated(library, box, context, snr_db)
         ends = at_the_ends(box, scenario, context)
         size = limit = library.data["grid"]
         if context.max_evaluations is not None:
             spent = ends.selection.evaluations if ends else 0
             limit = min(size, context.max_evaluations - spent)
-        found = _fastest(library.data["acceptable"], box, scenario, limit)
+        found = _fastest(library.data["acceptable"], box, scenario, limit, snr_db)
         answer = best_of(found, ends)
         if limit < size and answer.plan is not None:
             answer = replace(answer, status="budget")
         context.ledger.spend("search", evaluations=answer.evaluations)
         return answer
+
+    def _tabulated(self, library: Library, box: Box, context: Context, snr_db: float) -> Library:
+        """Return a library with the grid's size and its acceptable plans, at an SNR or without."""
+        surrogate = surrogate_of(library)
+        grid = self.grid(box)
+        grid = _distinct(grid.take(np.flatnonzero(np.array(allowed(box, context))[grid.cut])))
+        grid = replace(grid, snr_db=np.full(len(grid), snr_db))
+        accuracy = predicted(
+            box, lambda x: surrogate.predict(x).accuracy, grid, library.data["baseline"]
+        )
+        number = np.flatnonzero(accuracy > library.data["floor"] + self.guard_band)
+        kept = grid.take(number)
+        table = columns(box, kept, accuracy[number], context.task, context)
+        table["number"] = number.tolist()
+        taken = self.device_bytes(box, kept)
+        if taken is not None:
+            table["device_bytes"] = taken.tolist()
+        return Library({**library.data, "grid": len(grid), "acceptable": table})
 
 
 def columns(
@@ -144,13 +183,21 @@ def seconds(table: dict[str, Any], scenario: Scenario) -> Floats:
 
 
 def answer_of(
-    table: dict[str, Any], row: int, box: Box, time_s: float, evaluations: int
+    table: dict[str, Any],
+    row: int,
+    box: Box,
+    time_s: float,
+    evaluations: int,
+    snr_db: float = np.nan,
 ) -> Candidate:
-    """Return a plan of `columns`, by its row, as an answer that takes so long."""
+    """Return a plan of `columns`, by its row, as an answer that takes so long.
+
+    `snr_db` is that of the channel its code goes through, NaN for none.
+    """
     kept, cut, codec = (
         np.array([table[name][row]], dtype=np.int64) for name in ("kept", "cut", "codec")
     )
-    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([np.nan])))
+    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([snr_db])))
     selection = Selection(
         plan,
         predicted_accuracy=table["accuracy"][row],
@@ -174,14 +221,47 @@ def uniformly_pruned(box: Box, sparsities: Floats) -> Decisions:
     return box.decide(points)
 
 
-def _fastest(table: dict[str, Any], box: Box, scenario: Scenario, limit: int) -> Candidate:
+def _fastest(
+    table: dict[str, Any], box: Box, scenario: Scenario, limit: int, snr_db: float
+) -> Candidate:
     """Return the fastest of the acceptable plans among the first `limit` of the grid."""
-    rows = int(np.searchsorted(np.array(table["number"], dtype=np.int64), limit))
-    if not rows:
+    looked_at = np.array(table["number"], dtype=np.int64) < limit
+    memory = scenario.device.memory_bytes
+    if memory is not None and "device_bytes" in table:
+        looked_at &= np.array(table["device_bytes"], dtype=np.int64) <= memory
+    (rows,) = np.nonzero(looked_at)
+    if not len(rows):
         return Candidate(Selection(None, "infeasible", evaluations=limit), np.inf)
-    time = seconds(table, scenario)[:rows]
+    time = seconds(table, scenario)[rows]
     best = int(np.argmin(time))
-    return answer_of(table, best, box, float(time[best]), limit)
+    return answer_of(table, int(rows[best]), box, float(time[best]), limit, snr_db)
+
+
+def _snr_db(box: Box, scenario: Scenario) -> float:
+    """Return the SNR that a scenario's plans are trained at, in the box's tenths; NaN for bits.
+
+    A better channel than any in the box counts as its best.
+    """
+    if not box.family.noisy or scenario.snr_db is None:
+        return float("nan")
+    return float(min(round(scenario.snr_db, 1), box.snr_db[1]))
+
+
+def _not_sent(box: Box, scenario: Scenario) -> str:
+    """Return why a scenario does not take what a box's plans send, or ''."""
+    convention = scenario.convention
+    if not box.family.noisy:
+        coder = parse_ref(box.coder).name
+        admitted = ", ".join(convention.payloads())
+        refused = f"convention {convention.name} admits {admitted} as payload, not {coder}"
+        return "" if convention.admits(coder) else refused
+    if not convention.analog:
+        return f"convention {convention.name} admits bits as payload, no symbols"
+    if no_bandwidth(scenario.link) or scenario.snr_db is None:
+        return no_bandwidth(scenario.link)
+    low = box.snr_db[0]
+    worse = f"the measured plans reach down to {low:g} dB, the link has {scenario.snr_db:g} dB"
+    return worse if scenario.snr_db < low else ""
 
 
 def _distinct(decisions: Decisions) -> Decisions:

@@ -25,11 +25,14 @@ from methods.cia import Cia
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
 from methods.greedy import Greedy
+from methods.ipdr import Ipdr
 from methods.jalad import Jalad
 from methods.neurosurgeon import Neurosurgeon
+from methods.paa import Paa
 from methods.partition_huffman import PartitionHuffman
 from methods.prune_partition import PrunePartition
 from methods.qho import Qho
+from methods.three_step import ThreeStep
 from methods.two_step_pruning import TwoStepPruning
 
 BUILT_IN: tuple[type[Method], ...] = (
@@ -44,6 +47,9 @@ BUILT_IN: tuple[type[Method], ...] = (
     Greedy,
     BottleNet,
     Cia,
+    ThreeStep,
+    Ipdr,
+    Paa,
     Qho,
     Exhaustive,
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from coinfer.refs import parse_ref
 from reports.numbers import file_stem, percent_text
-from reports.overview import device_title, span, summary_view
+from reports.overview import device_title, ink_of, span, summary_view
 from reports.standings import Standings
 from reproduce.style import method_style
 
@@ -82,7 +82,7 @@ def _view(
         "name": name,
         "title": card.title if card else name,
         "label": method_style(name).label,
-        "ink": method_style(name).ink,
+        "ink": ink_of(name),
         "page": method_page(name),
         "known": card is not None,
         "origin": catalog.methods.origins.get(name, "") if card else "",

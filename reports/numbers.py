@@ -21,7 +21,7 @@ def slug(text: str) -> str:
 
 
 def file_stem(name: str) -> str:
-    """A file name for any name: itself where that is plain, else with a hash that tells it apart."""
+    """A file name for any name: itself where that is plain, else with a hash of it."""
     plain = re.sub(r"[^a-z0-9_.+-]+", "-", name.lower()).strip("-.")[:40]
     if plain == name:
         return plain

@@ -16,6 +16,7 @@ from torch import nn
 from coinfer import flops
 from coinfer.compression.codecs import (
     CODECS,
+    Asymmetric,
     BottleNetPlusPlus,
     CiaConv,
     CiaLinear,
@@ -54,6 +55,7 @@ CASES = st.one_of(
         st.tuples(widths, st.integers(2, 9), st.integers(2, 9)),
     ),
     st.tuples(st.builds(ThreeStepConv, widths), maps),
+    st.tuples(st.builds(Asymmetric, widths, st.integers(1, 2), finals), maps),
     st.tuples(st.builds(ThreeStepLinear, widths, st.none() | widths), vectors),
     st.tuples(
         st.builds(ThreeStepLinear, widths, st.none() | widths, st.just(0.5), st.just(1)), maps

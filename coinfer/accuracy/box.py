@@ -17,6 +17,10 @@ features, hence one predicted accuracy, wherever it comes from.
 | `cpcdrl` | those of `cia` without the code |
 | `three-step` | a sparsity per prune group (behind the cut without effect), the cut, h, flatten |
 | `quantised` | the cut, bits an element |
+| `three-step-jscc` | those of `three-step` and the SNR |
+| `ipdr` | those of `three-step` |
+| `paa` | a sparsity per prune group (behind the cut without effect), the cut, code channels and \
+stride, the SNR |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -36,6 +40,7 @@ from numpy.typing import ArrayLike, NDArray
 from coinfer.accuracy.codec_variables import (
     BITS,
     IDENTITY,
+    AsymmetricCode,
     BottleNet,
     Cia,
     CodecVariables,
@@ -188,6 +193,8 @@ class Box:
                 return ThreeStep(int(at.channels.max()))
             case "quantised":
                 return QuantisedBits()
+            case "asymmetric":
+                return AsymmetricCode(int(at.channels.max()))
             case _:
                 channels = int(at.channels[at.maps].max(initial=1))
                 vector = int(at.elements[at.vectors].max(initial=1))
@@ -623,9 +630,10 @@ def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:
 def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, ...]:
     graph = space.graph
     cuts = block_cuts(graph)
-    if family.codec in ("bottlenet++", "cia", "three-step"):  # which encode wherever they cut
-        cuts = tuple(cut for cut in cuts if cut.kind == "interior")
-        return tuple(cut for cut in cuts if family.codec != "bottlenet++" or is_map(cut))
+    if family.codec in ("bottlenet++", "asymmetric"):  # which take maps alone
+        return tuple(cut for cut in cuts if cut.kind == "interior" and is_map(cut))
+    if family.codec in ("cia", "three-step"):  # which encode wherever they cut
+        return tuple(cut for cut in cuts if cut.kind == "interior")
     if family.codec == "quantised" and not any(cut.kind == "interior" for cut in cuts):
         return ()
     if family.prunes == "twice":

@@ -25,6 +25,7 @@ from coinfer.accuracy.variables import (
     width,
 )
 from coinfer.compression.codecs import (
+    Asymmetric,
     BottleNetPlusPlus,
     CiaConv,
     CiaLinear,
@@ -548,6 +549,82 @@ class Cia:
                 "widths and the activation of its cut"
             )
         return row
+
+
+@dataclass(frozen=True)
+class AsymmetricCode:
+    """Code maps and the stride of PAA's autoencoder (Jankowski et al. 2020, our reconstruction).
+
+    Attributes:
+        channels: most channels at any cut.
+    """
+
+    part: ClassVar[str] = "codec"
+
+    channels: int
+
+    @property
+    def variables(self) -> tuple[Variable, ...]:
+        """Code maps and the stride."""
+        return (
+            Variable("channels", 1, self.channels, effect=1, log=True, absent=self.channels),
+            Variable("stride", STRIDES[0], STRIDES[-1], effect=-1, absent=STRIDES[0]),
+        )
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return channels, no more than cross, and stride, (B, 2)."""
+        return np.column_stack([width(u[:, 0], at.channels), chosen(u[:, 1], STRIDES)])
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 2)."""
+        stride = unit_of_chosen(rows[:, 1], STRIDES)
+        return np.column_stack([unit_of_width(rows[:, 0], at.channels), stride])
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return C' H' W', (B,)."""
+        return rows[:, 0] * self._positions(rows, at)
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return wherever a feature crosses."""
+        return at.sent
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return the work of one convolution, and of a transposed and two others."""
+        code, whole_map = self._positions(rows, at), at.height * at.width
+        count, window = rule(rules), (np.full_like(code, 3),) * 2
+        level = count(Layers("conv", whole_map, whole_map, window)).work(at.channels, at.channels)
+        active = count(Layers("activation", whole_map, whole_map)).work(at.channels, 0)
+        upwards = count(Layers("conv_transpose", code, whole_map, window))
+        encode = count(Layers("conv", whole_map, code, window)).work(at.channels, rows[:, 0])
+        decode = upwards.work(rows[:, 0], at.channels) + 2 * (level + active)
+        decode = decode + np.where(at.rectified, active, 0)
+        return np.where(at.sent, encode, 0), np.where(at.sent, decode, 0)
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `asymmetric[...]`."""
+        channels, stride = row
+        codec = Asymmetric(channels, stride, "relu" if at.rectified[0] else "none")
+        return _ref(codec, ("channels", "stride"))
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return channels and stride."""
+        if parse_ref(ref).name != Asymmetric.name:
+            raise _other(ref, Asymmetric.name)
+        codec = _made(Asymmetric, ref)
+        row = [getattr(codec, name) for name in ("channels", "stride")]
+        rows = np.array([row])
+        if (self.rows(self.units(rows, at), at) != rows).any() or self.ref(row, at) != ref:
+            raise CoinferError(
+                f"its codec is '{ref}'; accepted are up to {int(at.channels[0])} channels, strides "
+                f"{STRIDES} and the activation of its cut"
+            )
+        return row
+
+    @staticmethod
+    def _positions(rows: Counts, at: Crossing) -> Counts:
+        stride = rows[:, 1]
+        positions: Counts = -(-at.height // stride) * (-(-at.width // stride))
+        return positions
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ the shape of the code, the work under any counting rule (`coinfer.flops`), and t
 | `threestep-conv`, `threestep-linear` | Shao and Zhang 2020 (three-step framework) | dimension \
 reduction, tanh |
 | `cia-conv`, `cia-linear` | Zhang et al. 2021 | a halving convolution and a linear layer |
+| `asymmetric` | Jankowski et al. 2020 (PAA) | one convolution, decoded by three |
 
 Batch normalisation is folded into its convolution at inference and costs nothing. Convolutions
 are padded by half their odd kernel, so that a map of H rows becomes one of ceil(H / stride) rows,
@@ -519,9 +520,46 @@ class CiaLinear(StagedCodec):
         return (Fc(prod(shape)), *_activation(self.final), *_unflattened(shape))
 
 
+@dataclass(frozen=True)
+class Asymmetric(StagedCodec):
+    """One convolution on the device, three on the server (Jankowski et al. 2020, PAA).
+
+    "Joint device-edge inference over wireless links with pruning" has an encoder that is smaller
+    than its decoder, for symbols of a noisy channel; layers, kernels and activations are our
+    reconstruction. The code is not bounded: the channel limits its average power.
+
+    Attributes:
+        channels: C', maps of the code.
+        stride: 2 halves height and width, 1 keeps them; the decoder's first layer undoes it.
+        final: `relu` after the decoder, or `none` for tensors that may be negative.
+    """
+
+    channels: int
+    stride: int = 1
+    final: str = "relu"
+
+    name: ClassVar[str] = "asymmetric"
+
+    def __post_init__(self) -> None:
+        _whole(self, "channels")
+        whole_number(_named(self, "stride"), self.stride, low=1, high=2)
+        _one_of(self, "final", ("relu", NO_ACTIVATION))
+
+    def encoder(self, shape: Shape) -> Stages:
+        """Return a 3x3 convolution."""
+        _check_maps(self.name, shape)
+        return (_padded(self.channels, 3, self.stride),)
+
+    def decoder(self, shape: Shape) -> Stages:
+        """Return its mirror image, ReLU, 3x3 convolution, ReLU, 3x3 convolution, ReLU."""
+        restored = (_mirrored(shape, 3, self.stride), *_activation("relu"))
+        wide = (_padded(shape[0], 3, 1), *_activation("relu"), _padded(shape[0], 3, 1))
+        return (*restored, *wide, *_activation(self.final))
+
+
 CODECS: tuple[type, ...] = (
     *(ConvCodec, LinearCodec, BottleNetPlusPlus),
-    *(ThreeStepConv, ThreeStepLinear, CiaConv, CiaLinear),
+    *(ThreeStepConv, ThreeStepLinear, CiaConv, CiaLinear, Asymmetric),
 )
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coinfer.accuracy.box import Box, Decisions
+from coinfer.accuracy.box import AWGN, Box, Decisions
 from coinfer.conventions import Convention
 from coinfer.cost import (
     Latency,
@@ -51,19 +51,25 @@ def box_workload(
     Raises:
         CoinferError: when the size of what the box's coder sends depends on the data.
     """
-    coder = installed_parts().coder(box.coder)
+    parts = installed_parts()
+    coder = parts.coder(box.coder)
     at = box.crossing_of(decisions)
     elements = box.codec.elements(decisions.codec, at)
     encode: Any = 0
     decode: Any = 0
     if convention.codec_counted:
         encode, decode = box.codec.work(decisions.codec, at, convention.flops_rules)
+    symbols: Any = 0
+    if box.family.noisy:
+        uses = parts.make("channel", AWGN).uses(elements)
+        symbols = np.where(np.isnan(decisions.snr_db), 0, uses)
     return batch_workload(
         box.space,
         decisions.kept,
         box.positions[decisions.cut],
         convention.flops_rules,
         uplink_bits=coder.bits(elements, source),
+        uplink_symbols=symbols,
         encode_flops=encode,
         decode_flops=decode,
     )

@@ -1,0 +1,82 @@
+"""IPDR: incremental pruning of the device half and dimension reduction, without learned codewords.
+
+The CIA paper's baseline (Zhang et al. 2021, IV-B.6): the three-step framework with the first step
+of its encoding alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from coinfer.accuracy.box import Box, search_box
+from coinfer.conventions import Convention
+from coinfer.errors import CoinferError
+from coinfer.method import MethodCard, OpenChoice
+from coinfer.plan import Task
+from methods.device_side import DEVICE_SIDE_CHOICES, DeviceSideGrid
+from methods.grid import GRID_CHOICES
+
+_HARMONISED = "harmonised"
+_FLOAT = "float32"
+_EIGHT = "uniform[bits=8,high=1,low=-1]"
+_CODERS = {8: _EIGHT, 32: _FLOAT}
+
+
+@dataclass(frozen=True)
+class Ipdr(DeviceSideGrid):
+    """Device sparsities, a narrow code and a cut by enumeration (Zhang et al. 2021, IV-B).
+
+    Attributes:
+        guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        step: sparsities of the table are 0, step, 2 step, ... up to 0.9.
+        bits: of an element under the harmonised convention, 8 or 32; the papers' have 32.
+    """
+
+    card: ClassVar[MethodCard] = MethodCard(
+        name="ipdr",
+        title="IPDR",
+        idea="Prune the device half incrementally and send fewer dimensions of its feature.",
+        reference=(
+            "X. Zhang et al., AutoML for device-edge collaborative inference (CIA), 2021, IV-B, "
+            "after J. Shao and J. Zhang, Communication-Computation Trade-off in "
+            "Resource-Constrained Edge Inference, IEEE Communications Magazine 58(12), 2020"
+        ),
+        prunes="device",
+        codec=("conv", "linear"),
+        accuracy_signal="predictor",
+        constraint="hard",
+        phases=("label", "fit", "search"),
+        open_choices=(
+            OpenChoice(
+                "bits of an element",
+                "32 under a paper's convention; 8 under the harmonised one, evenly spaced over "
+                "tanh's range",
+                ("32 everywhere: the option `bits`",),
+                "the paper names no width; an 8-bit element of a bounded code is what the other "
+                "methods with codecs of their own send",
+            ),
+            OpenChoice(
+                "accuracy at 8 bits",
+                "taken to be that at 32, which is what the measured plans have",
+                ("measured plans of their own",),
+                "rounding to steps of 1/128 of a code within 1; a plan that is verified is "
+                "trained with its own width",
+            ),
+            *DEVICE_SIDE_CHOICES,
+            *GRID_CHOICES,
+        ),
+    )
+    family: ClassVar[str] = "ipdr"
+
+    bits: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bits not in _CODERS:
+            raise CoinferError(f"ipdr: bits is {self.bits}; allowed: 8, 32")
+
+    def box_of(self, task: Task, convention: Convention) -> Box:
+        """Return the family's box, sending what the convention asks for."""
+        coder = _CODERS[self.bits] if convention.name == _HARMONISED else _FLOAT
+        return search_box(self.task_of(task), self.family, coder=coder)
