@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.freezing import learned_rows
 from coinfer import parts
 from coinfer.cli import run
 from methods import registry
@@ -26,15 +27,15 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 from coinfer.method import MethodCard
 from methods.exhaustive import Exhaustive
-from methods.fpgm import Fpgm
 
 @dataclass(frozen=True)
 class Copy(Exhaustive):
     card: ClassVar[MethodCard] = replace(Exhaustive.card, name="{name}")
 
 @dataclass(frozen=True)
-class Learns(Fpgm):
-    card: ClassVar[MethodCard] = replace(Fpgm.card, name="{name}_learns")
+class Learns(Exhaustive):
+    card: ClassVar[MethodCard] = replace(
+        Exhaustive.card, name="{name}_learns", accuracy_signal="predictor")
 
 class Half:
     kind, name, cut_kinds = "coder", "half_{name}", frozenset(("input", "interior"))
@@ -157,16 +158,13 @@ def test_three_origins_are_equals(file: str, capsys: pytest.CaptureFixture[str])
     assert not any(name in missing for name in NAMES), missing
 
 
-def test_a_method_of_a_file_that_learns_can_be_frozen(
+def test_what_a_method_of_a_file_chose_can_be_frozen_and_verified(
     file: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Selections are written down for any method that learns from measured plans."""
-    learns = MATRIX.replace('"alexnet"', '"alexnet-cifar"').replace('["3g", "wifi"]', '"3g"')
-    Path("learns.toml").write_text(learns + 'methods = ["from_file_learns"]\n')
+    """Both start from the rows of methods that learn from measured plans, whosever they are."""
+    Path("learns.toml").write_text(MATRIX + 'methods = ["from_file_learns"]\n')
     said(capsys, "run", "learns.toml", "--store", "l.sqlite", "--method-file", file, "--quiet")
-    words = ["freeze", "learns.toml", "--store", "l.sqlite", "-o", "frozen", "--quiet"]
-    assert run(words) == 2  # it is not known without its file
+    rows = learned_rows("learns.toml", Path("l.sqlite"), (file,))
+    assert [row.cell.method for row in rows] == ["from_file_learns"] * 4
+    assert run(["freeze", "learns.toml", "--store", "l.sqlite", "-o", "frozen", "--quiet"]) == 2
     assert "unknown method 'from_file_learns'" in capsys.readouterr().err
-    said(capsys, *words, "--method-file", file)
-    (frozen,) = Path("frozen").iterdir()
-    assert len(json.loads(frozen.read_text())["answers"]) == 2
