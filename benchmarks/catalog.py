@@ -70,7 +70,6 @@ class Catalog:
         """
         check_snr(cell.snr_db)
         method = self.method(cell.method)
-        convention(cell.convention)
         link = self.presets.canonical("link", cell.link)
         return replace(
             cell,
@@ -81,6 +80,7 @@ class Catalog:
             link=link,
             snr_db=_number(cell.snr_db) if self.presets.link(link).needs_snr else None,
             seed=cell.seed if method.card.stochastic else 0,
+            convention=convention(cell.convention).name,
             max_accuracy_loss=float(cell.max_accuracy_loss),
         )
 

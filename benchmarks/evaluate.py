@@ -107,9 +107,14 @@ class Prepared:
 
 
 def group_inputs(group: Group, catalog: Catalog) -> dict[str, str]:
-    """Hashes of what a group's results depend on: code, network, convention, libraries."""
+    """Hashes of what a group's results depend on: code, network, convention, libraries.
+
+    Raises:
+        CoinferError: when the model cannot be found or traced, or lacks the convention's one cut.
+    """
     method = catalog.method(group.method)
     task = _task(group.model, group.max_accuracy_loss, _needs_groups(method), _learns(method))
+    check_cut(conventions.convention(group.convention), task)
     return {
         "task": task.hash,
         **_measured_input(group.model),
@@ -285,7 +290,23 @@ def _row(
 def allowed_cuts(method: Method, task: Task, convention: Convention) -> tuple[Cut, ...]:
     """The cuts a method may choose among: legal, of its card's kinds, left by the convention."""
     kinds = convention.kinds_for(method.card.name, method.card.cuts)
-    return tuple(cut for cut in task.graph.cuts if cut.kind in kinds)
+    return tuple(
+        cut for cut in task.graph.cuts if cut.kind in kinds and convention.cut in ("", cut.after)
+    )
+
+
+def check_cut(convention: Convention, task: Task) -> None:
+    """Refuse a convention that leaves a cut which the network does not have.
+
+    Raises:
+        CoinferError: naming the cuts that there are.
+    """
+    names = [cut.after for cut in task.graph.cuts]
+    if convention.cut and convention.cut not in names:
+        raise CoinferError(
+            f"convention '{convention.name}': {task.model} has no cut after "
+            f"'{convention.cut}'; its cuts: {', '.join(names)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -371,7 +392,22 @@ def _answered(prepared: Prepared, cell: Cell, question: _Question, answer: objec
         predicted_latency_s=selection.predicted_latency_s,
         evaluations=selection.evaluations,
         ledger=ledger,
-        assumptions=_assumptions(plan, task, scenario, cuts, parts),
+        assumptions=(
+            *_assumptions(plan, task, scenario, cuts, parts),
+            *(() if known is None or found is None else _baseline_told(known, found)),
+        ),
+    )
+
+
+def _baseline_told(known: Measurements, found: Measurement) -> tuple[str, ...]:
+    """Say what a plan's accuracy is held against where most plans' are not."""
+    baseline = known.baseline_of(found)
+    if baseline is known.baseline:
+        return ()
+    return (
+        f"this plan is not trained, and loses against the network as it is, "
+        f"{100 * baseline.val_accuracy:.2f} % (recipe {baseline.recipe}); trained plans lose "
+        f"against {100 * known.baseline.val_accuracy:.2f} % (recipe {known.recipe})",
     )
 
 
@@ -379,7 +415,7 @@ def _with_accuracy(
     result: Result, known: Measurements, found: Measurement, max_loss: float
 ) -> Result:
     """Add what was measured of this very plan, beside the baseline of the same recipe."""
-    loss = known.baseline.val_accuracy - found.val_accuracy
+    loss = known.baseline_of(found).val_accuracy - found.val_accuracy
     return replace(
         result,
         accuracy=found.val_accuracy,
@@ -410,7 +446,7 @@ def _price(
     }
     spread = sent if crossing == "measured" else None
     accuracy = loss = None
-    if plan.unchanged and _lossless(plan, task, parts):
+    if replace(plan, coder="float32").unchanged and _lossless(plan, task, parts):
         # The network computes what the unpruned one does, on what really arrives.
         loss, evidence["accuracy_loss"] = 0.0, "analytic"
         if task.baseline_accuracy is not None and task.baseline_evidence is not None:
@@ -492,7 +528,7 @@ def _not_admitted(
         admitted = ", ".join(convention.payloads())
         return f"convention {convention.name} admits {admitted} as payload, not {coder}"
     channel = plan_channel(plan, parts)
-    if channel is not None and channel.analog:
+    if channel is not None and channel.analog and not convention.symbols_as_bits:
         if not convention.analog:
             return (
                 f"convention {convention.name} admits bits as payload, not the symbols of channel "
@@ -590,6 +626,8 @@ def _resizing(plan: Plan, task: Task, parts: Parts) -> str:
 
 def _no_cut(method: Method, convention: Convention) -> str:
     name = method.card.name
+    if convention.cut:
+        return f"{name} does not cut after '{convention.cut}' under {convention.name}"
     kinds = sorted(convention.kinds_for(name, method.card.cuts))
     if not kinds:
         wanted = " or ".join(sorted(method.card.cuts))

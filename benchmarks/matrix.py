@@ -30,6 +30,7 @@ from pathlib import Path
 
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell
+from coinfer.conventions import convention
 from coinfer.errors import CoinferError, UnknownNameError, nearest
 from coinfer.refs import split_refs
 
@@ -330,6 +331,8 @@ def _spelt(name: str, text: str, catalog: Catalog) -> str | None:
     try:
         if name == "method":
             return str(catalog.method(text).ref)
+        if name == "convention":
+            return convention(text).name
         if name in ("device", "server", "link"):
             return catalog.presets.canonical(name, text)  # type: ignore[arg-type]
     except CoinferError:

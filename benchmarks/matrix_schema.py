@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -10,7 +11,7 @@ from benchmarks.cells import Cell
 from coinfer.errors import CoinferError, nearest
 
 
-def _listed(value: Any) -> Any:
+def listed(value: Any) -> Any:
     """Return a single value as a list of one: `models = "alexnet"` is as good as a list."""
     return value if isinstance(value, list) else [value]
 
@@ -21,10 +22,10 @@ def _pattern(value: Any) -> Any:
     return value
 
 
-Refs = Annotated[list[str], BeforeValidator(_listed)]
+Refs = Annotated[list[str], BeforeValidator(listed)]
 Pattern = Annotated[Any, BeforeValidator(_pattern)]
-Filter = dict[str, Annotated[list[Pattern], BeforeValidator(_listed)]]
-Filters = Annotated[list[Filter], BeforeValidator(_listed)]
+Filter = dict[str, Annotated[list[Pattern], BeforeValidator(listed)]]
+Filters = Annotated[list[Filter], BeforeValidator(listed)]
 
 # The most that a store holds, and the most that anybody sweeps.
 _MOST_SEED = 2**63 - 1
@@ -39,15 +40,18 @@ _ALLOWED = {
     "int_type": "a whole number",
     "model_type": "a table",
     "string_type": "text",
+    "string_too_short": "text that is not empty",
 }
 _EXAMPLE = 'such as { method = "neurosurgeon", link = ["3g", "wifi"] }'
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A table of a user's file: fields that are known, of their own type, finite."""
+
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-class RateSweep(_Strict):
+class RateSweep(Strict):
     """Links of fixed rate at equal steps, on a logarithmic or a linear scale."""
 
     start_bps: float = Field(gt=0)
@@ -62,7 +66,7 @@ class RateSweep(_Strict):
         return self
 
 
-class MatrixFile(_Strict):
+class MatrixFile(Strict):
     """The fields of a matrix file; axes may be given as one value or as a list."""
 
     name: str = ""
@@ -72,14 +76,14 @@ class MatrixFile(_Strict):
     servers: Refs = Field(min_length=1)
     links: Refs = []
     rate_sweep: RateSweep | None = None
-    snrs_db: Annotated[list[float], BeforeValidator(_listed)] = []
+    snrs_db: Annotated[list[float], BeforeValidator(listed)] = []
     methods: Refs = Field(min_length=1)
-    seeds: Annotated[list[Annotated[int, Field(ge=0, le=_MOST_SEED)]], BeforeValidator(_listed)] = [
+    seeds: Annotated[list[Annotated[int, Field(ge=0, le=_MOST_SEED)]], BeforeValidator(listed)] = [
         0
     ]
     convention: Refs = ["harmonised"]
     max_accuracy_loss: Annotated[
-        list[Annotated[float, Field(ge=0, le=1)]], BeforeValidator(_listed)
+        list[Annotated[float, Field(ge=0, le=1)]], BeforeValidator(listed)
     ] = [0.02]
     include: Filters = []
     exclude: Filters = []
@@ -121,16 +125,25 @@ def validate(data: dict[str, Any], owner: str) -> MatrixFile:
     try:
         return MatrixFile.model_validate(data)
     except ValidationError as error:
-        raise CoinferError(f"matrix '{owner}': {_one_line(error)}") from None
+        raise CoinferError(f"matrix '{owner}': {one_line(error, _fields)}") from None
 
 
-def _one_line(error: ValidationError) -> str:
+def _fields(where: list[str]) -> Iterable[str]:
+    return RateSweep.model_fields if len(where) > 1 else MatrixFile.model_fields
+
+
+def one_line(error: ValidationError, fields: Callable[[list[str]], Iterable[str]]) -> str:
+    """Return the first thing that is wrong with a user's file as a line.
+
+    Args:
+        error: all that is wrong.
+        fields: the fields that are known where an unknown one was found.
+    """
     # A misspelt field also makes a required one missing: the typo is the news.
     found = sorted(error.errors(), key=lambda e: e["type"] != "extra_forbidden")[0]
     where = [str(part) for part in found["loc"]]
     if found["type"] == "extra_forbidden":
-        known = RateSweep.model_fields if len(where) > 1 else MatrixFile.model_fields
-        return f"unknown field '{'.'.join(where)}'; {nearest(where[-1], known)}"
+        return f"unknown field '{'.'.join(where)}'; {nearest(where[-1], fields(where))}"
     if found["type"] == "missing":
         return f"field '{'.'.join(where)}' is missing"
     message = found["msg"].removeprefix("Value error, ")

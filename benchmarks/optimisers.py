@@ -57,7 +57,7 @@ OPTIMISERS = (*READINGS, *RIVALS)
 """All that are compared."""
 
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "cmaes", "optuna")
-_AHEAD = 4
+_AHEAD = 16
 SCHEMA = 1
 """Of answers that are kept and of the provenance."""
 

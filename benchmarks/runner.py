@@ -236,6 +236,25 @@ def run(
     )
 
 
+def run_rows(
+    matrix: Matrix, store_path: str | Path, *, catalog: Catalog | None = None, **options: Any
+) -> tuple[Summary, list[Row]]:
+    """Run a matrix and return its rows; other cells, and older code's, may be in the store too.
+
+    Args:
+        matrix, store_path, catalog: as of `run`.
+        **options: others of `run`.
+
+    Raises:
+        CoinferError: for whatever `run` refuses.
+    """
+    summary = run(matrix, store_path, catalog=catalog, **options)
+    _, asked = ask(matrix, catalog or Catalog())
+    keys = [key for group in asked for key in group.keys]
+    with Store.open(store_path, readonly=True) as store:
+        return summary, list(store.rows(key=keys))
+
+
 def _limit(engine: Engine, seconds: float | None) -> Limit:
     """A limit; only a process that is the engine's own may be ended for it."""
     if seconds is None or not engine.own_process:

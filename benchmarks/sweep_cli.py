@@ -128,20 +128,28 @@ def space_of(model: str) -> Any:
     "--family",
     default="qho",
     show_default=True,
-    help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++, cia, three-step or "
-    "noise.",
+    help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++, cia, cpcdrl, "
+    "three-step, quantised or noise.",
 )
 @click.option(
-    "--samples", type=click.IntRange(min=1), default=300, show_default=True, help="Plans wanted."
+    "--samples",
+    type=click.IntRange(min=1),
+    default=300,
+    show_default=True,
+    help="Plans wanted; a family with fewer has them all.",
 )
-@click.option("--recipe", default="quick", show_default=True, help="How to train every plan.")
+@click.option(
+    "--recipe",
+    help="How to train every plan.  [default: quick; untrained for quantised]",
+)
 @click.option("--resume", is_flag=True, help="Go on with a table that is there.")
 @training_options
 def sweep(model: str, out: Path, **options: Any) -> None:
     """Measure a design of plans for real and write a table that an accuracy predictor learns from.
 
     The design holds the corners that the papers talk about, scrambled Sobol points of the search
-    box, and points near the accuracy floor. Every row is written as it is done; with --resume the
+    box, and points near the accuracy floor; of quantised plans, which nobody trains, it holds every
+    one. Every row is written as it is done; with --resume the
     same command goes on from there, and a larger --samples tops a table up. Accuracies are those
     of the validation images; the test set is not read.
 
@@ -152,6 +160,7 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     from benchmarks.run_cli import sigterm_interrupts
     from benchmarks.sweep import run_sweep
     from coinfer.accuracy.box import search_box
+    from coinfer.accuracy.families import UNTRAINED
     from coinfer.accuracy.recipe import recipe
     from coinfer.accuracy.table import Origin
     from coinfer.errors import CoinferError
@@ -160,13 +169,15 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     if out.exists() and not options["resume"]:
         raise CoinferError(f"'{out}' is there already; --resume goes on with it")
     base, parent, splits = prepare(model, options)
-    chosen = recipe(options["recipe"])
     box = search_box(make_task(base.plan.model, groups=True), options["family"])
+    chosen = recipe(options["recipe"] or ("untrained" if box.name in UNTRAINED else "quick"))
+    every = box.every()
+    count = min(options["samples"], options["samples"] if every is None else len(every))
     origin = Origin(
         name=out.stem,
         model=base.plan.model,
         family=box.name,
-        target=options["samples"],
+        target=count,
         seed=base.seed,
         recipe=chosen,
         parent_sha256=parent.sha256,
@@ -180,7 +191,7 @@ def sweep(model: str, out: Path, **options: Any) -> None:
             box,
             origin,
             replace(base, recipe=chosen),
-            options["samples"],
+            count,
             executor=options["executor"],
             jobs=options["jobs"],
             address=options["address"],

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.measured import UNTRAINED, Measurements
 from benchmarks.rows import Row
 from benchmarks.sweep import Step, alone, begun
 from benchmarks.trainings import Training, run_trainings
@@ -47,6 +48,20 @@ def chosen_plans(rows: Iterable[Row], count: int = RATES) -> list[Plan]:
             if not plan.unchanged:
                 found[plan.hash] = plan
     return list(found.values())
+
+
+def measured_by(recipe: str, plans: Iterable[Plan], known: Measurements | None) -> list[Plan]:
+    """Return those of the plans that a recipe of that name is to measure.
+
+    Plans that nobody trains are measured by recipe `untrained`, and no others are.
+
+    Args:
+        recipe: its name.
+        plans: of one network.
+        known: what was measured of it.
+    """
+    wanted = recipe == UNTRAINED
+    return [p for p in plans if (known is not None and known.is_untrained(p)) == wanted]
 
 
 def run_verification(

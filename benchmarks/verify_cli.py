@@ -12,7 +12,6 @@ from benchmarks.sweep_cli import prepare, say_step, training_options
 from coinfer.clitypes import MODEL
 
 if TYPE_CHECKING:
-    from benchmarks.rows import Row
     from coinfer.plan import Plan
 
 _STORE = click.option(
@@ -35,15 +34,18 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
 
     Of every method that learns from measured plans, on every device: the plan of the median seed
     at five rates, lowest to highest. This reads the test set, once per plan. Give the recipe of
-    the plans that the methods learnt from. Rows are written as they are done; the same command
+    the plans that the methods learnt from; plans that nobody trains are measured by recipe
+    untrained, and by that alone. Rows are written as they are done; the same command
     goes on from there.
 
     \b
     coinfer run fig7 --store fig7.sqlite
     coinfer verify alexnet-cifar fig7 --store fig7.sqlite --data path/to/cifar10 -o chosen.csv
     """
+    from benchmarks.freezing import learned_rows
+    from benchmarks.measured import measurements
     from benchmarks.run_cli import sigterm_interrupts
-    from benchmarks.verify import FAMILY, chosen_plans, run_verification
+    from benchmarks.verify import FAMILY, chosen_plans, measured_by, run_verification
     from coinfer.accuracy.recipe import recipe
     from coinfer.accuracy.table import Origin
 
@@ -53,11 +55,12 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
         plans |= {plan.hash: plan for plan in chosen_plans(rows)}
     base, parent, splits = prepare(model, options)
     chosen = recipe(options["recipe"])
+    wanted = measured_by(chosen.name, plans.values(), measurements(base.plan.model))
     origin = Origin(
         name=out.stem,
         model=base.plan.model,
         family=FAMILY,
-        target=len(plans),
+        target=len(wanted),
         seed=base.seed,
         recipe=chosen,
         parent_sha256=parent.sha256,
@@ -68,7 +71,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
     with sigterm_interrupts():
         for step in run_verification(
             out,
-            list(plans.values()),
+            wanted,
             origin,
             replace(base, recipe=chosen),
             executor=options["executor"],
@@ -79,58 +82,44 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
 
 
 @click.command("freeze")
-@click.argument("matrix")
+@click.argument("matrices", nargs=-1, metavar="[MATRIX...]")
 @_STORE
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Worker processes; 0 for one per core.",
+)
 @click.option(
     "-o",
     "--out",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
-    metavar="FILE.json",
-    help="The selections.",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="For the selections, MATRIX.json; the best plans known go into the folder `best` beside "
+    "it.",
 )
-def freeze(matrix: str, store: Path, out: Path) -> None:
-    """Write down which plans methods chose in the cells of MATRIX, for figures to rest on.
+@click.option("--quiet", is_flag=True, help="Show no progress.")
+def freeze(matrices: tuple[str, ...], store: Path, jobs: int, out: Path, *, quiet: bool) -> None:
+    """Write down which plans methods choose in the cells of MATRIX, for figures to rest on.
 
-    Only methods that learn from measured plans are written: the others are asked every time.
+    Without MATRIX, those of all selections that ship. Cells that the store lacks are computed
+    first, and kept: the same command goes on from there. Only methods that learn from measured
+    plans are written, the others are asked every time. For every scenario of a sweep the best plan
+    known is written too, from a longer search of its own.
 
     \b
-    coinfer run fig7 --store fig7.sqlite
-    coinfer freeze fig7 --store fig7.sqlite -o benchmarks/selections/fig7.json
+    coinfer freeze --store frozen.sqlite --jobs 2 -o benchmarks/selections
+    coinfer freeze fig9 --store frozen.sqlite -o benchmarks/selections
     """
-    from benchmarks.provenance import package_versions
-    from benchmarks.selections import write_selections
+    from benchmarks.freezing import freeze_matrix
+    from benchmarks.progress import Silent, default_progress
+    from benchmarks.run_cli import sigterm_interrupts
+    from benchmarks.selections import selections_names
 
-    rows = learned_rows(matrix, store)
-    about = {"matrix": matrix, "versions": package_versions()}
-    count = write_selections(out, rows, about)
-    click.echo(f"{count} answers to '{matrix}' in '{out}'", err=True)
-
-
-def learned_rows(matrix: str, store: Path) -> list[Row]:
-    """Return the rows of a matrix, as the code here computes them, of methods that learn.
-
-    Raises:
-        CoinferError: when the store lacks some of them.
-    """
-    from benchmarks.catalog import Catalog
-    from benchmarks.matrix import load
-    from benchmarks.runner import ask
-    from benchmarks.store import Store
-    from coinfer.errors import CoinferError
-
-    catalog, asked = ask(load(matrix), Catalog())
-    keys = [
-        key
-        for group in asked
-        if catalog.method(group.group.method).card.accuracy_signal != "baseline"
-        for key in group.keys
-    ]
-    with Store.open(store, create=False, readonly=True) as opened:
-        rows = list(opened.rows(key=keys))
-    if len(rows) < len(keys):
-        raise CoinferError(
-            f"'{store}' has {len(rows)} of the {len(keys)} rows of {matrix} that are wanted; "
-            f"`coinfer run {matrix} --store {store}` computes the others"
-        )
-    return rows
+    for matrix in matrices or selections_names():
+        progress = Silent() if quiet else default_progress()
+        with sigterm_interrupts():
+            told = freeze_matrix(matrix, store, out, jobs, progress)
+        click.echo(told, err=True)

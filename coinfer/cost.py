@@ -337,7 +337,7 @@ def plan_workload(
     code = Cut(cut.index, cut.after, parts.code_shape(plan.codec, shape), cut.kind)
     coder = parts.coder(plan.coder)
     check_channel(channel, coder)
-    if channel is not None and channel.analog:
+    if channel is not None and channel.analog and not convention.symbols_as_bits:
         _check_measured(plan, measured_bits, None)
         symbols = _channel_uses(plan.channel, channel, code.elements)
         return Workload(device, server, 0.0, encode, decode, symbols)

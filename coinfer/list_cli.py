@@ -22,6 +22,8 @@ _OTHER_MODELS = {
     "FILE.py:FACTORY": "your own; options input (such as 3x64x64), and the factory's arguments",
 }
 
+_ONE_CUT = {"NAME[cut=LAYER]": "any of these, and every method cuts after LAYER or not at all"}
+
 
 def _print(things: Mapping[str, Any], lines: Mapping[str, str], as_json: bool) -> None:
     from coinfer.serial import canonical_json, to_data
@@ -104,11 +106,18 @@ def list_links(preset_files: tuple[str, ...], as_json: bool) -> None:
 @click.command("conventions")
 @_AS_JSON
 def list_conventions(as_json: bool) -> None:
-    """List the accounting rules: one set per paper, and `harmonised`."""
+    """List the accounting rules: one set per paper, and `harmonised`.
+
+    An option in brackets leaves every method one cut, named by the layer before it:
+
+    \b
+    coinfer plan --convention 'qho2024[cut=features.2]' ...
+    """
     from coinfer.conventions import conventions
 
     found = conventions()
-    _print(found, {name: f"{c.source}. {c.note}" for name, c in found.items()}, as_json)
+    lines = {name: f"{c.source}. {c.note}" for name, c in found.items()}
+    _print(found, {**lines, **_ONE_CUT}, as_json)
 
 
 def _presets(kind: Kind, files: tuple[str, ...]) -> dict[str, Preset]:

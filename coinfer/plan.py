@@ -25,6 +25,8 @@ Counts = NDArray[np.int64]
 
 PLAN_SCHEMA = 1
 PART_KINDS = ("criterion", "schedule", "codec", "coder", "channel")
+LOSSLESS_CODERS = frozenset({"float32", "raw8", "png"})
+"""Built-in payload formats behind which the network computes what it would without a cut."""
 
 
 def kept_channels(channels: ArrayLike, sparsity: ArrayLike) -> Counts:
@@ -117,8 +119,12 @@ class Plan:
 
     @property
     def unchanged(self) -> bool:
-        """Whether the network computes exactly what the unpruned, unsplit one does."""
-        return not self.keep and self.codec == "identity" and self.channel == "none"
+        """Whether the network computes exactly what the unpruned, unsplit one does.
+
+        What a coder of somebody else's loses is not known here: `coinfer.parts` asks it.
+        """
+        lossless = parse_ref(self.coder).name in LOSSLESS_CODERS
+        return not self.keep and self.codec == "identity" and self.channel == "none" and lossless
 
 
 def _text(what: str, value: object) -> str:
@@ -204,6 +210,10 @@ class MeasuredPlans:
         accuracies: on the validation images, 0..1, in the order of the plans.
         std_errors: of the accuracies.
         epochs: passes over training images that measuring all of them took.
+        uplink_bits: mean bits per image, counted or known, in the order of the plans; None where
+            symbols cross. Empty where they are not told.
+        baseline_accuracy: of the unpruned network under this very recipe (design ruling 4), 0..1;
+            None where it is the task's.
 
     Raises:
         CoinferError: when the columns differ in length.
@@ -216,8 +226,15 @@ class MeasuredPlans:
     accuracies: tuple[float, ...]
     std_errors: tuple[float, ...]
     epochs: float = 0.0
+    uplink_bits: tuple[float | None, ...] = ()
+    baseline_accuracy: float | None = None
 
     def __post_init__(self) -> None:
+        if self.uplink_bits and len(self.uplink_bits) != len(self.plans):
+            raise CoinferError(
+                f"measured plans '{self.table}' have {len(self.plans)} plans and "
+                f"{len(self.uplink_bits)} payloads; allowed are as many of each, or no payload"
+            )
         if not len(self.plans) == len(self.accuracies) == len(self.std_errors):
             raise CoinferError(
                 f"measured plans '{self.table}' have {len(self.plans)} plans, "
@@ -229,7 +246,8 @@ class MeasuredPlans:
     def hash(self) -> str:
         """Content hash of all that can be learnt from them."""
         rows = [plan.hash for plan in self.plans]
-        return content_hash([self.family, self.recipe, rows, self.accuracies, self.std_errors])
+        learnt = [self.family, self.recipe, rows, self.accuracies, self.std_errors]
+        return content_hash([*learnt, self.uplink_bits, self.baseline_accuracy])
 
 
 @dataclass(frozen=True)
@@ -245,7 +263,8 @@ class Task:
         max_accuracy_loss: the floor lies this much (0..1) below the baseline.
         prune_space: prune groups and vectorised counting, where the task was made with them.
         measured: measured plans of this network, one entry per family, where the task was made
-            with them; all of one recipe, the baseline's.
+            with them; all of one recipe, the baseline's, but for those with a baseline of their
+            own.
     """
 
     model: str

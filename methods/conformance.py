@@ -52,15 +52,9 @@ class MethodContract:
         class TestMyMethod(MethodContract):
             method = MyMethod()
 
-    Without, call every method whose name begins with `test_`; a promise not kept raises, and the
-    message says what to change::
-
-        class Kit(MethodContract):
-            method = MyMethod()
-
-        for name in dir(Kit):
-            if name.startswith("test_"):
-                getattr(Kit(), name)()
+    Without, `coinfer check-method` runs them, or `methods.checking.check` one of them: a check
+    is a method whose name begins with `test_`, and a promise not kept raises an AssertionError
+    that says what to change.
 
     Checks need no order and no set-up, and leave no trace of their own.
 
@@ -71,6 +65,10 @@ class MethodContract:
 
     method: ClassVar[Method]
     parts: ClassVar[Parts] = installed_parts()
+
+    # How many worlds the check at hand asked about, where it asks any, and the last of them.
+    asked: int | None = None
+    world: tuple[Task, Scenario] | None = None
 
     @cached_property
     def _built(self) -> dict[tuple[object, ...], Library]:
@@ -185,7 +183,7 @@ class MethodContract:
         cannot do without is asked when a plan names it. Criteria and channels need torch: only
         what they declare is looked at.
         """
-        for part in self._own_parts():
+        for part in self.own_parts():
             name, kind = part.name, part.kind  # type: ignore[attr-defined]
             try:
                 known = self.parts.with_classes([part])
@@ -317,13 +315,14 @@ class MethodContract:
                 f"{sorted(self.method.card.phases)} (of {', '.join(PHASES)})"
             )
 
-    def _own_parts(self) -> list[type]:
+    def own_parts(self) -> list[type]:
+        """Return the parts that the adapter's module defines."""
         module = sys.modules[type(self.method).__module__]
         return [cls for cls in classes_defined_in(module) if is_part(cls)]
 
     def _known_parts(self) -> Parts:
         known = self.parts
-        for part in self._own_parts():
+        for part in self.own_parts():
             with suppress(CoinferError):  # `test_brings_valid_parts` says what is wrong
                 known = known.with_classes([part])
         return known
@@ -340,7 +339,9 @@ class MethodContract:
         for task in map(self._handed, self.tasks()):
             for name in conventions():
                 for scenario in worlds.scenarios(name):
+                    self.world = task, scenario
                     yield task, scenario
+        self.world = None
 
     def _handed(self, task: Task) -> Task:
         """Return a task as the harness hands it to the method.
@@ -358,12 +359,14 @@ class MethodContract:
     def _questions(self) -> Iterator[tuple[Task, Scenario, tuple[Cut, ...]]]:
         """The worlds that the method does not refuse, with the cuts it may use there."""
         self._built.clear()  # every check builds anew, whatever was asked before
+        self.asked = 0
         card = self.method.card
         for task, scenario in self._worlds():
             kinds = scenario.convention.kinds_for(card.name, card.cuts)
             cuts = tuple(cut for cut in task.graph.cuts if cut.kind in kinds)
             refused = self.method.supports(task) or self.method.supports(task, scenario)
             if cuts and refused is None:
+                self.asked += 1
                 yield task, scenario, cuts
 
     def _context(

@@ -107,10 +107,9 @@ class GridMethod(Method):
         """Predict the accuracy of every plan of the grid and tabulate the acceptable ones.
 
         The library's data are those of `predictor_library`, how many distinct plans the `grid` has
-        at the cuts allowed, and the `acceptable` ones as columns, in its order: their `number` in
-        the grid, what defines them (`cut`, `kept`, `codec`), their work and `accuracy`, and
-        `device_bytes` where a method heeds them. Where a noisy channel follows there are the former
-        alone.
+        at the cuts allowed, and the `acceptable` ones in its order: their `number` in the grid and
+        their `columns`, with `device_bytes` where a method heeds them. Where a noisy channel
+        follows there is neither: accuracies depend on the SNR.
         """
         library = predictor_library(self.task_of(task), self.plans, context)
         box = self.box_of(task, context.convention)
@@ -152,20 +151,56 @@ class GridMethod(Method):
         )
         number = np.flatnonzero(accuracy > library.data["floor"] + self.guard_band)
         kept = grid.take(number)
-        work = box_workload(box, kept, context.convention, context.task.source)
-        columns = {
-            "number": number,
-            "cut": kept.cut,
-            "kept": kept.kept,
-            "codec": kept.codec,
-            **{name: getattr(work, name) for name in _WORK},
-            "accuracy": accuracy[number],
-        }
-        table = {name: column.tolist() for name, column in columns.items()}
+        table = columns(box, kept, accuracy[number], context.task, context)
+        table["number"] = number.tolist()
         taken = self.device_bytes(box, kept)
         if taken is not None:
             table["device_bytes"] = taken.tolist()
         return Library({**library.data, "grid": len(grid), "acceptable": table})
+
+
+def columns(
+    box: Box, plans: Decisions, accuracy: Floats, task: Task, context: Context
+) -> dict[str, list[Any]]:
+    """Return B plans as columns of a library: `cut`, `kept`, `codec`, their work, `accuracy`."""
+    work = box_workload(box, plans, context.convention, task.source)
+    table = {
+        "cut": plans.cut,
+        "kept": plans.kept,
+        "codec": plans.codec,
+        **{name: getattr(work, name) for name in _WORK},
+        "accuracy": accuracy,
+    }
+    return {name: column.tolist() for name, column in table.items()}
+
+
+def seconds(table: dict[str, Any], scenario: Scenario) -> Floats:
+    """Return how long the plans of `columns` take in a scenario, (B,)."""
+    work = Workload(*(np.array(table[name]) for name in _WORK))
+    total: Floats = np.asarray(scenario_latency(work, scenario).total_s)
+    return total
+
+
+def answer_of(
+    table: dict[str, Any],
+    row: int,
+    box: Box,
+    time_s: float,
+    evaluations: int,
+    snr_db: float = np.nan,
+) -> Candidate:
+    """Return a plan of `columns`, by its row, as an answer that takes so long (at an SNR)."""
+    kept, cut, codec = (
+        np.array([table[name][row]], dtype=np.int64) for name in ("kept", "cut", "codec")
+    )
+    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([snr_db])))
+    selection = Selection(
+        plan,
+        predicted_accuracy=table["accuracy"][row],
+        predicted_latency_s=time_s,
+        evaluations=evaluations,
+    )
+    return Candidate(selection, time_s)
 
 
 def uniformly_pruned(box: Box, sparsities: Floats) -> Decisions:
@@ -193,21 +228,9 @@ def _fastest(
     (rows,) = np.nonzero(looked_at)
     if not len(rows):
         return Candidate(Selection(None, "infeasible", evaluations=limit), np.inf)
-    work = Workload(*(np.array(table[name])[rows] for name in _WORK))
-    time = scenario_latency(work, scenario).total_s
-    best = int(rows[np.argmin(time)])
-    total_s = float(np.min(time))
-    kept, cut, codec = (
-        np.array([table[name][best]], dtype=np.int64) for name in ("kept", "cut", "codec")
-    )
-    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([snr_db])))
-    selection = Selection(
-        plan,
-        predicted_accuracy=table["accuracy"][best],
-        predicted_latency_s=total_s,
-        evaluations=limit,
-    )
-    return Candidate(selection, total_s)
+    time = seconds(table, scenario)
+    best = int(rows[np.argmin(time[rows])])
+    return answer_of(table, best, box, float(time[best]), limit, snr_db)
 
 
 def _snr_db(box: Box, scenario: Scenario) -> float:

@@ -18,7 +18,7 @@ from coinfer.graph import Cut
 from coinfer.method import Context, Library, Method, MethodCard, OpenChoice
 from coinfer.parts import installed_parts
 from coinfer.plan import Scenario, Selection, Skip, Task
-from methods.partition import best_candidate, candidate_table
+from methods.partition import best_candidate, candidate_table, unknown_input
 
 OBJECTIVES = ("latency", "energy")
 
@@ -81,14 +81,9 @@ class Neurosurgeon(Method):
         """Refuse an input format never measured, and energy where no watts are given."""
         if scenario is None:
             return None
-        convention = scenario.convention
-        coder = convention.input_coder
-        sends_input = "input" in convention.kinds_for(self.card.name, self.card.cuts)
-        if sends_input and not installed_parts().coder(coder).available(task.source):
-            return Skip(
-                f"convention {convention.name} sends the input as {coder}, whose size was never "
-                f"measured for a source of shape {task.source.shape}"
-            )
+        unknown = unknown_input(self.card, task, scenario)
+        if unknown:
+            return unknown
         if self.objective == "energy":
             missing = missing_watts(scenario.device, scenario.link)
             return Skip(missing) if missing else None

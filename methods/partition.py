@@ -1,6 +1,7 @@
 """What the pure partition methods share: a table of (cut, payload format) and its best row.
 
-The table does not depend on the link, so it is a method's library; a selection is one argmin.
+The table does not depend on the link, so it is a method's library; a selection is one argmin, over
+all rows or, where accuracies differ, over those that are accurate enough.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import numpy as np
 
 from coinfer.cost import Latency, Workload, scenario_latency, split_workload
 from coinfer.graph import Cut
-from coinfer.method import Context, Library
-from coinfer.plan import CutRef, Plan, Scenario, Selection
+from coinfer.method import Context, Library, MethodCard
+from coinfer.parts import installed_parts
+from coinfer.plan import CutRef, Plan, Scenario, Selection, Skip, Task
 
 Objective = Callable[[Latency], Any]
 
@@ -45,6 +47,8 @@ def best_candidate(
     """Return the candidate of least cost; equal costs go to the earliest cut (ruling 8).
 
     A budget smaller than the table looks at that many candidates, the earliest first, and says so.
+    Where the table has a column `acceptable`, only such candidates are taken, `infeasible` if there
+    is none; where it has a column `accuracy`, the answer's is told.
     """
     table = library.data
     limit = len(table["index"])
@@ -56,7 +60,10 @@ def best_candidate(
         np.array(table["uplink_bits"][:limit]),
     )
     time = scenario_latency(work, scenario)
-    best = int(np.argmin(objective(time)))
+    rows = np.flatnonzero(table.get("acceptable", [True] * limit)[:limit])
+    if not len(rows):
+        return Selection(None, "infeasible", evaluations=limit)
+    best = int(rows[np.argmin(objective(time)[rows])])
     return Selection(
         Plan(
             context.task.model,
@@ -64,6 +71,20 @@ def best_candidate(
             coder=table["coder"][best],
         ),
         status="feasible" if limit == len(table["index"]) else "budget",
+        predicted_accuracy=table["accuracy"][best] if "accuracy" in table else None,
         predicted_latency_s=float(time.total_s[best]),
         evaluations=limit,
+    )
+
+
+def unknown_input(card: MethodCard, task: Task, scenario: Scenario) -> Skip | None:
+    """Return why the input cannot be priced in a scenario where a method may send it, or None."""
+    convention = scenario.convention
+    coder = convention.input_coder
+    sends_input = "input" in convention.kinds_for(card.name, card.cuts)
+    if not sends_input or installed_parts().coder(coder).available(task.source):
+        return None
+    return Skip(
+        f"convention {convention.name} sends the input as {coder}, whose size was never "
+        f"measured for a source of shape {task.source.shape}"
     )

@@ -3,17 +3,23 @@
 A parameters generator proposes sparsities, cut and codec; an accuracy predictor refuses what falls
 below the floor; a delay calculator prices the rest; the optimiser (Algorithm 1) goes on from the
 best. The four parts are `coinfer.accuracy.box`, `coinfer.accuracy.surrogate`, `coinfer.cost` and
-`coinfer.search.qho`.
+`coinfer.search.qho`. Each can be replaced: the option `optimiser` puts a rival in QHO's place, with
+the same plans, predictor, floor and number of candidates. That is ours, not the paper's.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from coinfer.errors import CoinferError
+from coinfer.accuracy.box import NOISE_SNR_DB
+from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.method import MethodCard, OpenChoice
-from coinfer.search.problem import OBJECTIVES, Objective
+from coinfer.plan import Scenario, Skip, Task
+from coinfer.search.judge import Outcome
+from coinfer.search.problem import OBJECTIVES, Objective, Problem
+from coinfer.search.rivals import RIVALS, rival
 from coinfer.search.settings import Settings
 from methods.searching import (
     SEARCH_CHOICES,
@@ -24,6 +30,7 @@ from methods.searching import (
 )
 
 _READINGS = ("restated", "literal")
+_OPTIMISERS = ("qho", *RIVALS)
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,10 @@ class Qho(Searching):
         accept: what a particle's draw must not exceed: `own`, the cost of where it stands;
             `elitist`, the lowest cost found so far, as printed. `literal` is elitist.
         particles, scales, shrink: k, iota_max and lambda.
+        optimiser: `qho`, or a rival of `coinfer.search.rivals` in its place (ours).
+        noise: whether codes go through an AWGN channel of the scenario's SNR in training, and are
+            charged as bits all the same: the mixed reading of Fig. 11. It needs measured plans of
+            the family `noise` and a convention that charges so.
         objective: `latency`, or `energy` of the device where watts are given.
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
         max_evaluations: candidates that one search may look at.
@@ -78,6 +89,20 @@ class Qho(Searching):
                 ("elitist: than the best so far, as printed",),
                 "elitist runs end in worse plans more often; the option `accept` chooses",
             ),
+            OpenChoice(
+                "optimiser",
+                "Algorithm 1",
+                tuple(RIVALS),
+                "Algorithm 1 is the paper's; the option `optimiser` takes another, to see what it "
+                "is worth",
+            ),
+            OpenChoice(
+                "channel noise in Fig. 11",
+                "bits at the Shannon rate arrive as they were sent",
+                ("codes trained through AWGN, and charged as bits",),
+                "the paper calls its codec joint source-channel coding and divides bits by the "
+                "rate; the option `noise` takes both at their word",
+            ),
             *SEARCH_CHOICES,
             OpenChoice(
                 "codec parameters",
@@ -100,6 +125,8 @@ class Qho(Searching):
     particles: int = 5
     scales: int = 20
     shrink: float = 1.3
+    optimiser: str = "qho"
+    noise: bool = False
     objective: Objective = "latency"
 
     def __post_init__(self) -> None:
@@ -109,9 +136,48 @@ class Qho(Searching):
             raise CoinferError(
                 f"qho: objective is '{self.objective}'; allowed: {', '.join(OBJECTIVES)}"
             )
+        if self.optimiser not in _OPTIMISERS:
+            raise UnknownNameError("optimiser of qho", self.optimiser, _OPTIMISERS)
+        if not isinstance(self.noise, bool):
+            raise CoinferError(f"qho: noise is {self.noise!r}; allowed: true, false")
         checked_guard_band("qho", self.guard_band)
         checked_budget("qho", self.max_evaluations)
         _ = self.settings  # refuses numbers that are none
+
+    @property
+    def searched(self) -> str:
+        """Which plans are searched."""
+        return "noise" if self.noise else self.family
+
+    def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
+        """Refuse what every search does, and noise where it has no place or no bits."""
+        if self.noise and scenario is not None:
+            low, high = NOISE_SNR_DB
+            if scenario.snr_db is None or not low <= scenario.snr_db <= high:
+                return Skip(f"noise needs a radio with an SNR of {low:g} to {high:g} dB")
+            if not scenario.convention.symbols_as_bits:
+                return Skip(
+                    f"convention {scenario.convention.name} does not charge as bits what goes "
+                    "through a noisy channel; qho2024-mixed does"
+                )
+        return super().supports(task, scenario)
+
+    def minimise(
+        self, problem: Problem, seeds: Sequence[int], max_evaluations: int
+    ) -> Sequence[Outcome]:
+        """Return what the optimiser finds in each scenario, with a seed for each."""
+        if self.optimiser == "qho":
+            return super().minimise(problem, seeds, max_evaluations)
+        found = rival(
+            self.optimiser,
+            problem.judge,
+            problem.dimension,
+            seeds,
+            max_evaluations,
+            safe=problem.safe(len(seeds)),
+        )
+        # A rival has no end of its own: its budget is its end, and cuts nothing off.
+        return [replace(one, stop="finished") if one.acceptable else one for one in found]
 
     @property
     def settings(self) -> Settings:

@@ -21,11 +21,15 @@ from coinfer.refs import Ref, Scalar, parse_ref
 from methods.all_local import AllLocal
 from methods.all_server import AllServer
 from methods.bottlenet import BottleNet
+from methods.cia import Cia
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
+from methods.greedy import Greedy
 from methods.ipdr import Ipdr
+from methods.jalad import Jalad
 from methods.neurosurgeon import Neurosurgeon
 from methods.paa import Paa
+from methods.partition_huffman import PartitionHuffman
 from methods.prune_partition import PrunePartition
 from methods.qho import Qho
 from methods.three_step import ThreeStep
@@ -35,13 +39,17 @@ BUILT_IN: tuple[type[Method], ...] = (
     AllLocal,
     AllServer,
     Neurosurgeon,
+    PartitionHuffman,
+    Jalad,
     PrunePartition,
     TwoStepPruning,
     Fpgm,
+    Greedy,
     BottleNet,
     ThreeStep,
     Ipdr,
     Paa,
+    Cia,
     Qho,
     Exhaustive,
 )

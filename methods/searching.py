@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coinfer.accuracy.box import search_box
 from coinfer.checks import real_number, whole_number
 from coinfer.method import Context, Library, Method, OpenChoice
 from coinfer.plan import Scenario, Selection, Skip, Task
+from coinfer.search.judge import Outcome
 from coinfer.search.problem import Environments, Objective, Problem, refusal
-from coinfer.search.qho import QhoOutcome, search
+from coinfer.search.qho import search
 from coinfer.search.settings import Settings
 from methods.predictor import (
     Candidate,
@@ -25,8 +27,9 @@ from methods.predictor import (
     surrogate_of,
 )
 
-# Draws of a particle that one question may hold; changes the speed only.
-_AHEAD = 4
+# Draws of a particle that one question may hold; changes the speed only. Most draws of a search
+# near the floor are refused, so that many at once waste little.
+_AHEAD = 16
 _SEEDS = 2**63 - 1
 
 # Particles wander for ever among plans of equal cost (a cut without codec leaves eight variables
@@ -73,7 +76,7 @@ SEARCH_CHOICES = (
 
 @dataclass(frozen=True)
 class Searching(Method):
-    """QHO over the plans of a family. Subclasses name the family and have the options.
+    """A search over the plans of a family. Subclasses name the family and have the options.
 
     Attributes:
         family: which plans (`coinfer.accuracy.families`).
@@ -85,6 +88,11 @@ class Searching(Method):
 
     guard_band: float = 0.0
     max_evaluations: int = 20_000
+
+    @property
+    def searched(self) -> str:
+        """Which plans are searched."""
+        return self.family
 
     @property
     def settings(self) -> Settings:
@@ -101,11 +109,11 @@ class Searching(Method):
         if scenario is not None:
             missing = refusal(scenario, self.minimised)
             return Skip(missing) if missing else None
-        return not_measured(task, self.family)
+        return not_measured(task, self.searched)
 
     def build(self, task: Task, context: Context) -> Library:
         """Fit a predictor to the family's measured plans."""
-        return predictor_library(task, self.family, context)
+        return predictor_library(task, self.searched, context)
 
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
         """Search for one scenario."""
@@ -126,15 +134,8 @@ class Searching(Method):
             budget = min(budget, given - (ends[0].selection.evaluations if ends[0] else 0))
             if budget < 1:
                 return [_spent(end, context) for end, context in zip(ends, contexts, strict=True)]
-        outcomes = search(
-            problem.judge,
-            problem.box.dimension,
-            [int(context.rng.integers(_SEEDS)) for context in contexts],
-            self.settings,
-            safe=problem.safe(len(scenarios)),
-            max_evaluations=budget,
-            ahead=_AHEAD,
-        )
+        seeds = [int(context.rng.integers(_SEEDS)) for context in contexts]
+        outcomes = self.minimise(problem, seeds, budget)
         found: list[Selection] = []
         for run, (outcome, context) in enumerate(zip(outcomes, contexts, strict=True)):
             answer = best_of(_candidate(problem, run, outcome), ends[run])
@@ -142,9 +143,23 @@ class Searching(Method):
             found.append(answer)
         return found
 
+    def minimise(
+        self, problem: Problem, seeds: Sequence[int], max_evaluations: int
+    ) -> Sequence[Outcome]:
+        """Return what the optimiser finds in each scenario of a problem, with a seed for each."""
+        return search(
+            problem.judge,
+            problem.dimension,
+            seeds,
+            self.settings,
+            safe=problem.safe(len(seeds)),
+            max_evaluations=max_evaluations,
+            ahead=_AHEAD,
+        )
+
     def problem(self, library: Library, scenarios: Sequence[Scenario], context: Context) -> Problem:
         """Return what is searched: parameters generator, predictor, delay calculator, floor."""
-        box = search_box(context.task, self.family)
+        box = search_box(context.task, self.searched)
         return Problem(
             box,
             surrogate_of(library).accuracies,
@@ -154,7 +169,12 @@ class Searching(Method):
             context.task.source,
             np.array(allowed(box, context)),
             self.minimised,
+            _snrs_db(scenarios) if box.family.noisy else None,
         )
+
+
+def _snrs_db(scenarios: Sequence[Scenario]) -> NDArray[np.float64]:
+    return np.array([np.nan if s.snr_db is None else s.snr_db for s in scenarios], dtype=float)
 
 
 def checked_budget(method: str, value: Any) -> int:
@@ -182,18 +202,19 @@ def _spent(end: Candidate | None, context: Context) -> Selection:
     return replace(end.selection, status="budget")
 
 
-def _candidate(problem: Problem, run: int, outcome: QhoOutcome) -> Candidate:
-    """Return what a run of QHO found as a method's answer."""
+def _candidate(problem: Problem, run: int, outcome: Outcome) -> Candidate:
+    """Return what a search found as a method's answer."""
     if outcome.point is None or not outcome.acceptable:
         nothing = Selection(None, status="infeasible", evaluations=outcome.evaluations)
         return Candidate(nothing, np.inf)
     point = outcome.point[None]
-    (plan,) = problem.box.plans(problem.box.decide(point))
+    runs = np.array([run])
+    (plan,) = problem.box.plans(problem.decide(runs, point))
     selection = Selection(
         plan,
         status="budget" if outcome.stop == "budget" else "feasible",
-        predicted_accuracy=float(problem.accuracy(point)[0]),
-        predicted_latency_s=float(problem.cost(np.array([run]), point, "latency")[0]),
+        predicted_accuracy=float(problem.accuracy(point, runs)[0]),
+        predicted_latency_s=float(problem.cost(runs, point, "latency")[0]),
         evaluations=outcome.evaluations,
     )
     return Candidate(selection, outcome.cost)

@@ -9,8 +9,8 @@ from math import inf, prod
 import numpy as np
 
 from coinfer import conventions
-from coinfer.accuracy.box import Box, search_box
-from coinfer.accuracy.families import FAMILIES
+from coinfer.accuracy.box import Box, Decisions, search_box
+from coinfer.accuracy.families import FAMILIES, UNTRAINED
 from coinfer.accuracy.variables import Floats
 from coinfer.compression.space import Affine, PruneGroup, PruneSpace
 from coinfer.conventions import Convention
@@ -20,6 +20,9 @@ from coinfer.hardware import Link, Processor
 from coinfer.plan import MeasuredPlans, Scenario, Source, Task
 
 Spec = tuple[str | int, ...]
+
+# By which the network as it is beats what a short training makes of it.
+_UNTRAINED_GAIN = 0.01
 
 
 def chain(input_shape: tuple[int, ...], *specs: Spec) -> LayerGraph:
@@ -138,12 +141,13 @@ def measured_task(
     """Return a task with measured plans: random ones of each family, by a law of our own.
 
     Their accuracies fall smoothly, by up to a tenth, with whatever is pruned or narrowed; how much
-    each variable weighs is drawn. A family that the network has no plan of is left out.
+    each variable weighs is drawn. A family that the network has no plan of is left out, one of few
+    plans has them all; nobody trains them, so they have a baseline of their own.
 
     Args:
         task: made with its prune groups; its baseline is taken to be 0.9 where it is not known.
         families: of plans, as `coinfer.accuracy.families` names them.
-        plans: of each family; in a small box some are alike.
+        plans: of each family that has more; in a small box some are alike.
         seed: of the plans and of the law.
     """
     baseline = 0.9 if task.baseline_accuracy is None else task.baseline_accuracy
@@ -160,7 +164,11 @@ def measured_task(
 
 
 def _measured(box: Box, baseline: float, plans: int, rng: np.random.Generator) -> MeasuredPlans:
-    decisions = box.decide(rng.random((plans, box.dimension)))
+    every = box.every()
+    decisions = box.decide(rng.random((plans, box.dimension))) if every is None else every
+    untrained = box.name in UNTRAINED
+    if untrained:
+        baseline = min(1.0, baseline + _UNTRAINED_GAIN)
     known = np.array([variable.effect != 0 for variable in box.variables])
     weights = known * rng.uniform(0.5, 1.5, box.dimension)
     loss = 0.1 * _changed(box, box.features(decisions)) ** 2 @ weights / weights.sum()
@@ -171,9 +179,24 @@ def _measured(box: Box, baseline: float, plans: int, rng: np.random.Generator) -
         recipe="synthetic",
         plans=box.plans(decisions),
         accuracies=tuple(accuracies.tolist()),
-        std_errors=(0.005,) * plans,
-        epochs=float(plans),
+        std_errors=(0.005,) * len(decisions),
+        epochs=0.0 if untrained else float(plans),
+        uplink_bits=tuple(_sent(box, decisions, rng).tolist()),
+        baseline_accuracy=baseline if untrained else None,
     )
+
+
+def _sent(box: Box, decisions: Decisions, rng: np.random.Generator) -> Floats:
+    """Return bits that cross, (B,): float32 elements, or what a made-up code needs for a few bits.
+
+    A code of whole bytes that takes no more than its bits, and the less the more bits there are.
+    """
+    at = box.crossing_of(decisions)
+    elements = np.where(at.sent, box.codec.elements(decisions.codec, at), 0)
+    if box.codec.part == "codec":
+        return 32.0 * elements
+    bits = elements * decisions.codec[:, 0] ** rng.uniform(0.5, 0.9, len(box.cuts))[decisions.cut]
+    return 8.0 * np.ceil(bits / 8)
 
 
 def _changed(box: Box, features: Floats) -> Floats:

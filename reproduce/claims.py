@@ -183,6 +183,26 @@ class SweepMeasure:
 
 
 @dataclass(frozen=True)
+class PlaneMeasure:
+    """Numbers from a matrix that asks methods at one cut at a time, in one scenario.
+
+    Attributes:
+        measure: name of the computation (`reproduce.tradeoff.MEASURES`).
+        axis: what is compared, where it is one thing: seconds of `computation` on the device or
+            of `communication`.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    measure: str
+    axis: Literal["computation", "communication", ""] = ""
+
+    def __post_init__(self) -> None:
+        if (self.measure == "each") != bool(self.axis):
+            raise CoinferError("'axis' goes with the measure 'each', and with no other")
+
+
+@dataclass(frozen=True)
 class Claim:
     """One number or one ordering that a paper states.
 
@@ -209,6 +229,7 @@ class Claim:
         measured: instead of cells, a number from a measurement table.
         sweep: instead of cells named one by one, those of a matrix that sweeps over rates or SNRs;
             `fast` and `slow` are the methods compared, an empty `slow` all others.
+        plane: likewise, those of a matrix that asks at one cut at a time.
         note: what explains a deviation, beside the computed cause.
         needs: what must exist before the claim can be decided; it is pending until then.
         missing: what the paper does not publish. With cells, it is the verdict if they deviate.
@@ -233,6 +254,7 @@ class Claim:
     network: NetworkMeasure | None = None
     measured: TableMeasure | None = None
     sweep: SweepMeasure | None = None
+    plane: PlaneMeasure | None = None
     note: str = ""
     needs: str = ""
     missing: str = ""
@@ -257,12 +279,13 @@ class Claim:
             found.append("'bound' is a side of a number, and an ordering has none")
         if (self.reachable or bool(self.missing)) == bool(self.needs):
             found.append(
-                "give either the cells (where, network, measured or sweep), or needs, or missing"
+                "give either the cells (where, network, measured, sweep or plane), or needs, or "
+                "missing"
             )
         if sum(source is not None for source in self._sources()) > 1:
-            found.append("'where', 'network', 'measured' and 'sweep' exclude each other")
-        if self.sweep is not None and not (self.fast and self.matrix):
-            found.append("'sweep' goes with 'fast' and 'matrix'")
+            found.append("'where', 'network', 'measured', 'sweep' and 'plane' exclude each other")
+        if self.many and not (self.fast and self.matrix):
+            found.append("'sweep' and 'plane' go with 'fast' and 'matrix'")
         if self.where is not None and not (self.fast and self.matrix):
             found.append("'where' goes with 'fast' and 'matrix'")
         if self.where is not None and pairs and not self.slow:
@@ -272,7 +295,12 @@ class Claim:
         return found
 
     def _sources(self) -> tuple[object, ...]:
-        return self.where, self.network, self.measured, self.sweep
+        return self.where, self.network, self.measured, self.sweep, self.plane
+
+    @property
+    def many(self) -> bool:
+        """Whether it is about all scenarios of a matrix, rather than cells named one by one."""
+        return self.sweep is not None or self.plane is not None
 
     def _one_number(self) -> bool:
         assert self.where is not None
@@ -486,6 +514,7 @@ def _keys_beside(path: list[str], cls: type[Any]) -> list[str]:
         "network": NetworkMeasure,
         "measured": TableMeasure,
         "sweep": SweepMeasure,
+        "plane": PlaneMeasure,
     }
     table = next((inner[part] for part in path[:-1] if part in inner), cls)
     return [field.name for field in fields(table)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,9 +106,11 @@ def reproduce(
     folder = out or Path("out") / found.name
     computed = found.reads == "matrix"
     anew = True if reselect else None
-    given: dict[str, object] = {"--table": table}
+    given: dict[str, object] = {}
     if not computed:
         given = {"--store": store, "--jobs": jobs, "--reselect": anew}
+    if found.reads not in ("table", "study"):
+        given["--table"] = table
     for option, value in given.items():
         if value is not None:
             how = "is computed" if computed else f"is made from a {found.reads}"
@@ -121,6 +124,8 @@ def reproduce(
             found, store_path, 1 if jobs is None else jobs, quiet, reselect=reselect
         )
         files.append(store_path)
+    elif found.reads == "network":
+        facts = collect.facts_of([], found.claims(), found.findings())
     else:
         facts = collect.facts_of_file(found.reads, table)
     claims, findings = found.claims(), found.findings()
@@ -165,8 +170,15 @@ def _computed(
         progress=Silent() if quiet else default_progress(),
         reselect=reselect,
     )
+    if found.beside:
+        other, more = collect.compute(
+            found.beside, store, jobs=jobs, progress=Silent(), reselect=reselect
+        )
+        rows += more
+        summary = other if other.exit_code and not summary.exit_code else summary
     needed = collect.networks_needed(found.claims(), found.findings())
-    return Facts.of(rows, networks(needed)), summary
+    facts = replace(Facts.of(rows, networks(needed)), best_s=collect.best_known(found.matrix))
+    return facts, summary
 
 
 def _written(path: Path, text: str) -> Path:

@@ -12,18 +12,18 @@ from benchmarks.rows import Row
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from reproduce.claims import Claim, Finding
-from reproduce.facts import Facts
+from reproduce.facts import Case, Facts
 from reproduce.networks import networks
 
 if TYPE_CHECKING:
     from benchmarks.catalog import Catalog
     from benchmarks.cells import Cell
+    from benchmarks.freshness import Checked
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
     from benchmarks.store import Run
     from benchmarks.tables import Study
     from coinfer.accuracy.table import Table
-    from reproduce.freshness import Checked
     from reproduce.measured import Measured
 
 # The network, family of plans and data set of the figures that are made from measurements.
@@ -60,16 +60,10 @@ def compute(
     """
     from benchmarks.catalog import Catalog
     from benchmarks.matrix import load
-    from benchmarks.runner import ask, run
-    from benchmarks.store import Store
+    from benchmarks.runner import run_rows
 
-    loaded = load(matrix)
     catalog = Catalog(selections="" if reselect else frozen(matrix))
-    summary = run(loaded, store_path, catalog=catalog, jobs=jobs, progress=progress)
-    _, asked = ask(loaded, catalog)
-    keys = [key for group in asked for key in group.keys]
-    with Store.open(store_path, readonly=True) as store:
-        return summary, list(store.rows(key=keys))
+    return run_rows(load(matrix), store_path, catalog=catalog, jobs=jobs, progress=progress)
 
 
 def frozen(matrix: str) -> str:
@@ -77,6 +71,31 @@ def frozen(matrix: str) -> str:
     from benchmarks.selections import selections_names
 
     return matrix if matrix in selections_names() else ""
+
+
+def best_known(matrix: str) -> dict[Case, float]:
+    """Return what the best plans that ship for a matrix cost in their scenarios, in seconds.
+
+    Raises:
+        CoinferError: when their file is damaged, or a plan does not fit its network.
+    """
+    from benchmarks.best import shipped_best
+    from benchmarks.catalog import Catalog
+    from benchmarks.cells import Cell
+    from coinfer.search.problem import Environments
+    from coinfer.search.reference import plan_costs
+    from coinfer.tasks import make_task
+
+    best = shipped_best(matrix)
+    catalog = Catalog()
+    tasks = {model: make_task(model, groups=True) for model in {scene[0] for scene in best}}
+    found = {}
+    for (model, device, server, link, snr_db, convention), plan in best.items():
+        cell = Cell(model, "", device, server, link, snr_db, convention=convention)
+        where = Environments.of([catalog.scenario(cell)])
+        case = Case(model, device, server, link, convention, snr_db)
+        found[case] = float(plan_costs([plan], tasks[model], where)[0, 0])
+    return found
 
 
 def learns(matrix: str) -> bool:
@@ -102,9 +121,9 @@ def stored(
         CoinferError: when the store cannot be read.
     """
     from benchmarks.catalog import Catalog
+    from benchmarks.freshness import check
     from benchmarks.store import Store
     from benchmarks.store_rows import row_of
-    from reproduce.freshness import check
 
     with Store.open(path, create=False, readonly=True) as store, store.snapshot():
         runs = store.runs()
@@ -269,7 +288,7 @@ def facts_of(
     tables: Sequence[Table] = (),
 ) -> Facts:
     """Take from rows of a store those that answer the claims' own matrices, if they are current."""
-    from reproduce.freshness import one_per_cell
+    from benchmarks.freshness import one_per_cell
 
     needed = cells_needed(claims, findings)
     wanted = one_per_cell(one for one in found if one.row.cell in needed)

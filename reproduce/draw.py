@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from coinfer.errors import CoinferError, one_line
 from coinfer.units import significant
 from reproduce.style import BLACK, CURVE_STYLES, RC, TWO_COLUMNS_IN, MethodStyle
 
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ("svg", "pdf", "png")
+
+# Settings of the user's around a block of `user_style`.
+_USER_STYLE: ContextVar[dict[str, Any]] = ContextVar("_USER_STYLE", default={})  # noqa: B039
 
 # An axis whose values span more than this is logarithmic.
 LOG_SPAN = 20.0
@@ -80,14 +85,40 @@ class Mark:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Draw inside this block in the one style, not in that of the user's matplotlibrc."""
+    """Draw inside this block in the one style, not in that of the user's matplotlibrc.
+
+    What `user_style` gives around the block counts over it.
+    """
     import matplotlib
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         settings: Any = matplotlib.rcParams
         settings.update(RC)
+        settings.update(_USER_STYLE.get())
         yield
+
+
+@contextmanager
+def user_style(path: Path) -> Iterator[None]:
+    """Draw inside this block with the settings of a Matplotlib style file, over the house style.
+
+    Raises:
+        CoinferError: when the file cannot be read, or sets nothing that Matplotlib knows.
+    """
+    import matplotlib
+
+    try:
+        settings = dict(matplotlib.rc_params_from_file(path, use_default_template=False))
+    except (OSError, ValueError, KeyError) as error:
+        raise CoinferError(f"style '{path}': {one_line(error)}") from error
+    if not settings:
+        raise CoinferError(f"style '{path}' sets nothing; accepted is a Matplotlib style file")
+    token = _USER_STYLE.set(settings)
+    try:
+        yield
+    finally:
+        _USER_STYLE.reset(token)
 
 
 def grouped_bars(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-Fill = Literal["open", "filled", "half", "crossed", "none"]
+Fill = Literal["open", "filled", "half", "crossed", "plain", "none"]
 
 FILLS: dict[Fill, str] = {
     "open": "accuracy predicted",
@@ -27,7 +27,7 @@ FILLS: dict[Fill, str] = {
     "half": "undecided",
     "crossed": "floor broken",
 }
-"""What the markers mean, for the legend."""
+"""What the markers mean, for the legend; a `plain` one means nothing but its place."""
 
 _MARKER_PT = 3.4
 # The outline of some markers looks smaller than that of others of one size.
@@ -168,7 +168,7 @@ def _marker(style: MethodStyle, fill: Fill) -> dict[str, Any]:
         "marker": style.marker,
         "markersize": _MARKER_PT * _LARGER.get(style.marker, 1.0),
         "fillstyle": "left" if fill == "half" else "full",
-        "markerfacecolor": style.ink if fill in ("filled", "half") else "white",
+        "markerfacecolor": style.ink if fill in ("filled", "half", "plain") else "white",
         "markerfacecoloralt": "white",
         "markeredgecolor": style.ink,
         "markeredgewidth": 0.6,

@@ -85,6 +85,7 @@ class Facts:
         outdated: why the rows of a (case, method) are none that the code here would compute.
         tables: measurement tables; of those that fit a claim the first decides.
         study: accuracies against training length, for the figure of them.
+        best_s: latencies of the best plans that ship, by case (`benchmarks.best`).
     """
 
     rows: Mapping[tuple[Case, str], tuple[Answered, ...]]
@@ -92,6 +93,7 @@ class Facts:
     outdated: Mapping[tuple[Case, str], str] = field(default_factory=dict)
     tables: tuple[Measured, ...] = ()
     study: Study | None = None
+    best_s: Mapping[Case, float] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -22,21 +22,23 @@ class Figure:
         name: as in `coinfer reproduce NAME`.
         title: one line.
         paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
-        reads: what it is made from: the cells of a matrix, which are computed, or a measurement
-            table or recipe study, which are read.
+        reads: what it is made from: the cells of a matrix, which are computed, a traced network,
+            or a measurement table or recipe study, which are read.
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
         stems: stems of the claims that the paper makes about it.
+        beside: another matrix whose rows it reads too; '' for none.
         asks: ids of the findings that what it reads alone answers.
     """
 
     name: str
     title: str
     paper: str
-    reads: Literal["matrix", "table", "study"]
+    reads: Literal["matrix", "network", "table", "study"]
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
+    beside: str = ""
     asks: tuple[str, ...] = ()
 
     @property
@@ -81,6 +83,12 @@ def _write_study(facts: Facts, folder: Path) -> list[Path]:
     return study.write(facts, folder)
 
 
+def _write_amplification(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import amplification
+
+    return amplification.write(facts, folder, "threestep2020-fig1", _T_FIG1, "resnet18")
+
+
 def _rates(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
     """How a figure over rates or SNRs is written."""
 
@@ -92,20 +100,50 @@ def _rates(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
     return write
 
 
-def _harmonised(stem: str, title: str) -> Figure:
-    """A figure over rates under one set of rules: ours, about which the paper claims nothing."""
+def _plane(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
+    """How a figure over the cuts of a network is written."""
 
     def write(facts: Facts, folder: Path) -> list[Path]:
-        from reproduce import rate_figures
+        from reproduce import plane
 
-        return rate_figures.write_bare(facts, folder, stem, title)
+        return plane.write(facts, folder, stem, title)
+
+    return write
+
+
+def _harmonised(stem: str, title: str) -> Figure:
+    """A figure under one set of rules: ours, about which the paper claims nothing.
+
+    With the winners under both rules, from the rows of the paper's own figure beside it.
+    """
+    beside = stem.removesuffix("-harmonised")
+
+    def write(facts: Facts, folder: Path) -> list[Path]:
+        from reproduce import bare
+
+        return [*bare.write(facts, folder, stem, title), *bare.write_winners(facts, folder, beside)]
+
+    return Figure(stem, title, paper="", reads="matrix", write=write, matrix=stem, beside=beside)
+
+
+def _bare(stem: str, title: str) -> Figure:
+    """Another figure of ours, of a matrix."""
+
+    def write(facts: Facts, folder: Path) -> list[Path]:
+        from reproduce import bare
+
+        return bare.write(facts, folder, stem, title)
 
     return Figure(stem, title, paper="", reads="matrix", write=write, matrix=stem)
 
 
 _FIG7 = "QHO paper, Fig. 7: latency against uplink rate on two devices, AlexNet"
 _FIG8 = "QHO paper, Fig. 8: latency against uplink rate on two devices, RegNetX-400MF"
+_FIG9 = "QHO paper, Fig. 9: communication against local computation at every cut, AlexNet"
+_FIG10 = "QHO paper, Fig. 10: communication against local computation at every cut, RegNetX-400MF"
 _FIG11 = "QHO paper, Fig. 11: latency against SNR, AlexNet"
+
+_T_FIG1 = "Three-step paper, Fig. 1: what crosses at every cut against the image, ResNet-18"
 
 _FIGURES = (
     Figure(
@@ -139,6 +177,25 @@ _FIGURES = (
     ),
     _harmonised("fig8-harmonised", f"{_FIG8}, harmonised rules"),
     Figure(
+        name="fig9",
+        title=_FIG9,
+        paper="Q",
+        reads="matrix",
+        write=_plane("fig9", _FIG9),
+        matrix="fig9",
+        stems=("Q-f9",),
+    ),
+    _harmonised("fig9-harmonised", f"{_FIG9}, harmonised rules"),
+    Figure(
+        name="fig10",
+        title=_FIG10,
+        paper="Q",
+        reads="matrix",
+        write=_plane("fig10", _FIG10),
+        matrix="fig10",
+        stems=("Q-f10",),
+    ),
+    Figure(
         name="fig11",
         title=_FIG11,
         paper="Q",
@@ -147,6 +204,8 @@ _FIGURES = (
         matrix="fig11",
         stems=("Q-f11",),
     ),
+    _harmonised("fig11-harmonised", f"{_FIG11}, harmonised rules"),
+    _bare("fig11-mixed", f"{_FIG11}, codes through noise and charged as bits"),
     Figure(
         name="table4",
         title="QHO paper, Table IV: six regressors that predict accuracy, on measured plans",
@@ -155,6 +214,14 @@ _FIGURES = (
         write=_write_table4,
         stems=("Q-t4",),
         asks=("Q-x5",),
+    ),
+    Figure(
+        name="threestep2020-fig1",
+        title=_T_FIG1,
+        paper="T",
+        reads="network",
+        write=_write_amplification,
+        stems=("T-f1",),
     ),
     Figure(
         name="study",

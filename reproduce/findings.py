@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from benchmarks.cells import Result
@@ -346,6 +347,31 @@ def neurosurgeon_on_vgg16(facts: Facts) -> Answer:
     return Answer(not possible, text, numbers, _evidence(numbers))
 
 
+def winners(figure: str, facts: Facts) -> Answer:
+    """Does the fastest method of a figure depend on whose accounting is used?"""
+    from reproduce.winners import compare, names, told
+
+    places = compare(facts, figure)
+    if isinstance(places, Gap):
+        raise _MissingError(places)
+    evidence = joined(w.evidence for one in places for w in (one.paper, one.harmonised))
+    apart = [one for one in places if not one.agrees]
+    numbers = (
+        Number("scenarios:", len(places), "", evidence),
+        Number("with another winner:", len(apart), "", evidence),
+        *(
+            Number(
+                f"{one.device} at {one.where}, {names(one.paper)} / {names(one.harmonised)}:",
+                one.paper.seconds / one.harmonised.seconds,
+                "x",
+                evidence,
+            )
+            for one in apart
+        ),
+    )
+    return Answer(bool(apart), told(places), numbers, evidence)
+
+
 COMPUTED: dict[str, Callable[[Facts], Answer]] = {
     "slow_partition": slow_partition,
     "ends_left_out": ends_left_out,
@@ -354,6 +380,9 @@ COMPUTED: dict[str, Callable[[Facts], Answer]] = {
     "whole_network_ceiling": whole_network_ceiling,
     "table_iv_ranks": table_iv_ranks,
     "neurosurgeon_on_vgg16": neurosurgeon_on_vgg16,
+    "winners_fig7": partial(winners, "fig7"),
+    "winners_fig9": partial(winners, "fig9"),
+    "winners_fig11": partial(winners, "fig11"),
 }
 
 

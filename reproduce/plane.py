@@ -13,11 +13,13 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.catalog import Catalog
 from benchmarks.matrix import expand, load
+from coinfer.conventions import convention
 from coinfer.errors import CoinferError, printable
 from coinfer.refs import parse_ref
 from reproduce.draw import house_style, save
@@ -55,6 +57,11 @@ class Plane:
     methods: tuple[str, ...]
     seeds: Mapping[str, int]
 
+    @property
+    def rules(self) -> str:
+        """The convention, whichever cut it leaves."""
+        return parse_ref(next(iter(self.conventions.values()))).name
+
     def points(self, facts: Facts) -> dict[str, list[Point]]:
         """Return the point of every method at every cut, by method."""
         return {
@@ -72,21 +79,24 @@ class Plane:
         }
 
 
+@cache
 def plane_of(matrix: str) -> Plane:
     """Return the axes of a shipped matrix.
 
     Raises:
         CoinferError: when there is no such matrix, or it has several scenarios, or a convention
-            that does not leave one cut.
+            that does not leave one cut, or several sets of rules.
     """
     catalog, loaded = Catalog(), load(matrix)
     cells = expand(loaded, catalog)
     for axis in ("model", "device", "server", "link", "snr_db", "max_accuracy_loss"):
         if len({getattr(cell, axis) for cell in cells}) > 1:
             raise CoinferError(f"matrix '{matrix}' has several of axis '{axis}'; a plane has one")
-    cuts = {str(parse_ref(ref).arguments.get("cut", "")): ref for ref in loaded.conventions}
+    cuts = {rules.cut: rules.name for rules in map(convention, loaded.conventions)}
     if "" in cuts:
         raise CoinferError(f"convention '{cuts['']}' of matrix '{matrix}' leaves several cuts")
+    if len({parse_ref(ref).name for ref in cuts.values()}) > 1:
+        raise CoinferError(f"matrix '{matrix}' has several sets of rules; a plane has one")
     seeds: dict[str, set[int]] = {}
     for cell in cells:
         seeds.setdefault(cell.method, set()).add(cell.seed)
@@ -168,12 +178,11 @@ def footnote(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> 
     every = [point for own in points.values() for point in own]
     classes = joined(latency_evidence(p.median) for p in every if p.median is not None)
     digest = hashlib.sha256(csv_text(plane, points).encode()).hexdigest()[:12]
-    rules = parse_ref(next(iter(plane.conventions.values()))).name
     told = [
         f"{network_text(plane.model)} on {TITLES.get(plane.device, plane.device)}, server "
-        f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention {rules} "
-        f"at each of {len(plane.conventions)} cuts: the fastest plan there, of the median seed. "
-        "Lines join the points that no other of the method beats in both.",
+        f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention "
+        f"{plane.rules} at each of {len(plane.conventions)} cuts: the fastest plan there, of the "
+        "median seed. Lines join the points that no other of the method beats in both.",
         f"Latency evidence: {classes or 'none'}; accuracy: {Verified.of(every).text}. "
         f"Data: {stem}.csv, SHA-256 {digest}...",
         *_missing(plane, points),

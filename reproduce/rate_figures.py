@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from coinfer.errors import printable
 from coinfer.presets import built_in_presets
 from reproduce.draw import house_style, save
 from reproduce.draw_lines import Fill, Line, Lines, line_panels
-from reproduce.facts import Facts
+from reproduce.facts import Case, Facts
 from reproduce.rates import (
     Point,
     Standing,
@@ -27,6 +26,7 @@ from reproduce.rates import (
     sweep_of,
     unanswered,
 )
+from reproduce.regret import best_known, regret
 from reproduce.scorecard import joined, latency_evidence
 from reproduce.style import method_style
 
@@ -62,26 +62,29 @@ COLUMNS = (
     *("method", "label", "status", "seeds_asked", "seeds", "median_s", "q1_s", "q3_s"),
     *("median_seed", "plan_hash", "cut_index", "cut_after", "predicted_accuracy"),
     *("predicted_accuracy_median", "measured_accuracy", "floor_held", "accuracy_standing"),
-    *("latency_evidence", "key", "keys"),
+    *("latency_evidence", "best_known_s", "regret", "key", "keys"),
 )
 
 
-def csv_text(sweep: Sweep, panels: dict[str, list[Point]]) -> str:
+def csv_text(
+    sweep: Sweep, panels: dict[str, list[Point]], best_s: Mapping[Case, float] | None = None
+) -> str:
     """The data behind the figure; numbers are written so that they read back exactly.
 
     One line per panel, place and method. `seeds` have a plan, of those asked; `plan_hash` to
-    `accuracy_standing` and `key` are those of the median seed, `keys` those of all, by seed.
+    `accuracy_standing`, `regret` and `key` are those of the median seed, `keys` those of all, by
+    seed. `best_s` are the best known of all scenarios, from which regret counts.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(COLUMNS)
     for letter, own in zip(_letters(sweep), panels.values(), strict=True):
         for point in sorted(own, key=lambda p: (p.x, sweep.methods.index(p.method))):
-            writer.writerow(_record(sweep, letter, point))
+            writer.writerow(_record(sweep, letter, point, best_s or {}))
     return file.getvalue()
 
 
-def _record(sweep: Sweep, letter: str, point: Point) -> list[object]:
+def _record(sweep: Sweep, letter: str, point: Point, best_s: Mapping[Case, float]) -> list[object]:
     case = point.case
     swept = (point.x, "") if sweep.unit == "Mb/s" else ("", point.x)
     place: list[object] = [
@@ -93,6 +96,7 @@ def _record(sweep: Sweep, letter: str, point: Point) -> list[object]:
         blank = [""] * (len(COLUMNS) - len(place) - 3)
         return [*place, printable(point.told), *seeds, *blank]
     result = point.median.result
+    lost = regret(point, best_s)
     cut = (result.plan or {}).get("cut", {})
     predicted = sorted(
         row.result.predicted_accuracy
@@ -105,7 +109,8 @@ def _record(sweep: Sweep, letter: str, point: Point) -> list[object]:
         _blank(result.predicted_accuracy),
         predicted[len(predicted) // 2] if predicted else "",
         *(_blank(result.measured_accuracy), result.floor_held, point.standing),
-        *(latency_evidence(point.median), point.median.key),
+        *(latency_evidence(point.median), _blank(best_s.get(case))),
+        *(_blank(None if math.isnan(lost) else lost), point.median.key),
         " ".join(row.key for row in sorted(point.rows, key=lambda row: row.cell.seed)),
     ]
 
@@ -114,13 +119,18 @@ def _blank(number: float | None) -> float | str:
     return "" if number is None else number
 
 
-def footnote(sweep: Sweep, panels: dict[str, list[Point]], stem: str) -> list[str]:
+def footnote(
+    sweep: Sweep,
+    panels: dict[str, list[Point]],
+    stem: str,
+    best_s: Mapping[Case, float] | None = None,
+) -> list[str]:
     """What a reader must know, as lines: network, rules, seeds, evidence, what is missing."""
     every = [point for own in panels.values() for point in own]
     seeds = max(sweep.seeds.values())
     server = TITLES.get(sweep.server, sweep.server)
     classes = joined(latency_evidence(p.median) for p in every if p.median is not None)
-    digest = hashlib.sha256(csv_text(sweep, panels).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(csv_text(sweep, panels, best_s).encode()).hexdigest()[:12]
     radio = (
         f"Radio of {sweep.bandwidth_hz / 1e6:g} MHz, bits at the Shannon rate ("
         if (sweep.bandwidth_hz)
@@ -174,16 +184,24 @@ def _letters(sweep: Sweep) -> tuple[str, ...]:
     return tuple("abcdefgh"[: len(sweep.devices)])
 
 
-def draw(sweep: Sweep, panels: dict[str, list[Point]], stem: str) -> Figure:
+def draw(
+    sweep: Sweep,
+    panels: dict[str, list[Point]],
+    stem: str,
+    best_s: Mapping[Case, float] | None = None,
+) -> Figure:
     """Draw the figure (to be used in `house_style`)."""
     rates = sweep.unit == "Mb/s"
     drawn = [
         Lines(
             (f"({letter}) " if len(panels) > 1 else "") + TITLES.get(device, device),
-            tuple(
-                _line([p for p in own if p.method == method])
-                for method in sweep.methods
-                if any(p.method == method and p.median is not None for p in own)
+            (
+                *_best_line(sweep, device, best_s or {}),
+                *(
+                    _line([p for p in own if p.method == method])
+                    for method in sweep.methods
+                    if any(p.method == method and p.median is not None for p in own)
+                ),
             ),
             _silent(sweep, own),
         )
@@ -193,7 +211,7 @@ def draw(sweep: Sweep, panels: dict[str, list[Point]], stem: str) -> Figure:
         drawn,
         "Uplink rate (Mb/s), log scale" if rates else "SNR (dB)",
         "Inference latency (s), log scale",
-        footnote(sweep, panels, stem),
+        footnote(sweep, panels, stem, best_s),
         log_x=rates,
     )
 
@@ -220,6 +238,16 @@ def _line(own: Sequence[Point]) -> Line:
     )
 
 
+def _best_line(sweep: Sweep, device: str, best_s: Mapping[Case, float]) -> list[Line]:
+    """The best known of a device's scenarios; none where there is none."""
+    known = [best_s.get(sweep.case(device, place), math.nan) for place in sweep.places]
+    if all(map(math.isnan, known)):
+        return []
+    y, x = tuple(known), tuple(place.x for place in sweep.places)
+    no_marker: Fill = "none"
+    return [Line(method_style("best known"), x, y, y, y, tuple(no_marker for _ in x))]
+
+
 def _finite(value: float) -> float:
     return value if 0.0 < value < math.inf else math.nan
 
@@ -237,23 +265,11 @@ def write(facts: Facts, folder: Path, stem: str, title: str, matrix: str = "") -
     sweep = sweep_of(matrix or stem)
     panels = points(facts, sweep)
     data = folder / f"{stem}.csv"
-    data.write_text(csv_text(sweep, panels), encoding="utf-8", newline="")
-    with house_style():
-        return [*save(draw(sweep, panels, stem), folder, stem, title), data]
-
-
-def write_bare(facts: Facts, folder: Path, stem: str, title: str) -> list[Path]:
-    """The same for a figure about which no paper claims anything, with where it is from (JSON)."""
-    files = write(facts, folder, stem, title)
-    sweep = sweep_of(stem)
-    about = folder / f"{stem}.json"
-    record = {
-        "made_by": f"coinfer reproduce {stem}",
-        "matrix": stem,
-        "model": sweep.model,
-        "convention": sweep.convention,
-        "methods": list(sweep.methods),
-        "csv_sha256": hashlib.sha256((folder / f"{stem}.csv").read_bytes()).hexdigest(),
+    best_s = {
+        case: best
+        for own in panels.values()
+        for case, best in best_known(facts, sweep, own).items()
     }
-    about.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    return [*files, about]
+    data.write_text(csv_text(sweep, panels, best_s), encoding="utf-8", newline="")
+    with house_style():
+        return [*save(draw(sweep, panels, stem, best_s), folder, stem, title), data]

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.catalog import Catalog
 from benchmarks.matrix import expand, load
 from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.plan import LOSSLESS_CODERS
 from coinfer.refs import parse_ref
 from reproduce.claims import Claim
 from reproduce.facts import Answered, Case, Facts, Gap, short
@@ -223,7 +224,8 @@ def standing(row: Answered) -> Standing:
     `undecided`: this very plan was measured (design ruling 4). `predicted`: neither.
     """
     plan = row.result.plan or {}
-    if not plan.get("keep") and plan.get("codec", "identity") == "identity":
+    lossless = parse_ref(plan.get("coder", "float32")).name in LOSSLESS_CODERS
+    if not plan.get("keep") and plan.get("codec", "identity") == "identity" and lossless:
         return "unchanged"
     if row.result.measured_accuracy is None:
         return "predicted"

@@ -34,7 +34,7 @@ _ROUNDING = 1e-9
 # Standard errors to each side of a number that hold it in 95 of 100 repetitions.
 _SIDE = 1.96
 
-# Of the many points of a sweep that break an ordering, so many are named: the worst.
+# Of the many points of a figure that break an ordering, so many are named: the worst.
 _MOST_NAMED = 5
 
 _SIGNS: dict[str, str] = {"at_least": ">=", "at_most": "<=", "more_than": ">", "less_than": "<"}
@@ -190,6 +190,10 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
         from reproduce.rates import numbers
 
         return numbers(claim, facts)
+    if claim.plane is not None:
+        from reproduce.tradeoff import numbers as of_cuts
+
+        return of_cuts(claim, facts)
     assert claim.where is not None
     found: list[Used] = []
     for case in cases(claim.where, claim.excluded):
@@ -204,11 +208,15 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
 
 def _setting(claim: Claim, facts: Facts) -> tuple[str, ...]:
     """The conditions that all numbers of a decided claim share, none where the claim says all."""
-    if claim.sweep is None:
-        return ()
-    from reproduce.rates import conditions
+    if claim.sweep is not None:
+        from reproduce.rates import conditions
 
-    return conditions(claim, facts)
+        return conditions(claim, facts)
+    if claim.plane is not None:
+        from reproduce.tradeoff import conditions as at_cuts
+
+        return at_cuts(claim, facts)
+    return ()
 
 
 def _network_number(claim: Claim, facts: Facts) -> list[Used] | Gap:
@@ -357,7 +365,7 @@ def _cause(claim: Claim, used: list[Used], ours: float) -> str:
         worst_first = claim.bound in ("at_most", "less_than")
         bad = [u for u in used if u not in good]
         bad.sort(key=lambda u: u.value, reverse=worst_first)
-        shown = bad if claim.sweep is None else bad[:_MOST_NAMED]
+        shown = bad[:_MOST_NAMED] if claim.many else bad
         broken = ", ".join(
             f"{_name(claim, u)} ({number_text(u.value, claim.unit)})"
             for u in sorted(shown, key=used.index)
@@ -373,14 +381,14 @@ def _cause(claim: Claim, used: list[Used], ours: float) -> str:
 
 def _without(claim: Claim, used: list[Used]) -> str:
     """Which single link, device or method, left out, would make the claim hold."""
-    link = "the point at" if claim.sweep is not None else "link"
+    link = "the point at" if claim.many else "link"
     axes: tuple[tuple[str, Callable[[Used], str]], ...] = (
         (link, lambda u: u.place or (u.case.link if u.case else "")),
         ("device", lambda u: u.case.device if u.case else ""),
         ("method", lambda u: u.slow),
     )
     # At another point of a sweep another method may be second or last.
-    for axis, name in axes if claim.sweep is None else axes[:1]:
+    for axis, name in axes[:1] if claim.many else axes:
         for value in dict.fromkeys(name(u) for u in used):
             rest = [u for u in used if name(u) != value]
             if rest and _holds(claim, _ours(claim, rest)):

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from functools import cache
 from math import floor, log
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from methods.worlds import one_layer_task, small_task
 from tests.graphs import chain
 
 MODELS = ("alexnet", "alexnet-cifar", "regnet_x_400mf-cifar")
+KINDS = ("conv", "fc")  # of layers that make channels
 
 
 @cache
@@ -107,12 +109,75 @@ def test_regnet_has_a_sparsity_per_block_and_cuts_after_the_stem_and_every_block
     ("family", "count"),
     [
         *[("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
-        ("cia", 10),
-        *(("three-step", 10), ("three-step-jscc", 11), ("ipdr", 10), ("paa", 11)),
+        *[("cia", 10), ("cpcdrl", 8)],
+        *[("three-step", 10), ("three-step-jscc", 11), ("ipdr", 10), ("paa", 11), ("quantised", 2)],
     ],
 )
 def test_number_of_variables(family: str, count: int) -> None:
     assert box("alexnet", family).dimension == count
+
+
+@pytest.mark.parametrize("model", ["alexnet-cifar", "vgg16", "mobilenet_v1", "small"])
+def test_cpcdrl_prunes_every_group_of_the_device_and_no_other(model: str) -> None:
+    """A group goes with its last filter: a depthwise convolution's is where it is computed."""
+    found = box(model, "cpcdrl")
+    graph = found.space.graph
+    makers = {
+        layer.name: place for place, layer in enumerate(graph.layers, 1) if layer.kind in KINDS
+    }
+    last = [max(makers.get(name, 0) for name in group.members) for group in found.space.groups]
+    u = np.ones((len(found.cuts), found.dimension))
+    u[:, -1] = unit_of_whole(np.arange(len(found.cuts)), 0, len(found.cuts) - 1)
+    decisions = found.decide(u)
+    device = np.array(last) <= np.array([cut.index for cut in found.cuts])[:, None]
+    assert (decisions.kept < found.space.full).tolist() == device.tolist()
+    assert device[-1].all()
+    assert not device[:-1].all()
+    full = found.space.flops(found.space.full)[0]
+    for row, cut in enumerate(found.cuts[:-1]):  # behind the reader of what crosses, all is whole
+        work = found.space.flops(decisions.kept[row])[0]
+        reader = next(n for n in range(cut.index, len(graph)) if graph.layers[n].kind in KINDS)
+        assert work[reader + 1 :].tolist() == full[reader + 1 :].tolist()
+
+
+def test_a_plan_that_prunes_the_servers_side_is_none_of_cpcdrl() -> None:
+    found = box("alexnet-cifar", "cpcdrl")
+    (plan,) = found.plans(found.decide(np.array([[0.5] * 7 + [0.3]])))
+    assert [name for name, _ in plan.keep] == ["features.0", "features.3", "features.6"]
+    with pytest.raises(CoinferError, match="it prunes 'classifier.0'; accepted: 'features.0', "):
+        found.read([replace(plan, keep=(("classifier.0", 5), *plan.keep))])
+
+
+def test_quantised_plans_are_the_network_as_it_is_in_a_few_bits() -> None:
+    found = box("alexnet-cifar", "quantised")
+    every = found.every()
+    assert every is not None
+    plans = found.plans(every)
+    assert len(plans) == len({plan.hash for plan in plans}) == 7 * 8 + 1
+    assert found.unchanged(every).tolist() == [plan.unchanged for plan in plans]
+    assert sum(plan.unchanged for plan in plans) == 1  # where nothing is sent
+    drawn = found.plans(found.decide(points(found, 500)))
+    assert set(drawn) == set(plans)
+    assert all(box("small", family).every() is None for family in FAMILIES if family != found.name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"coder": "huffman[bits=9]"}, "coder is 'huffman[bits=9]'; accepted: huffman[bits=1], "),
+        ({"coder": "huffman"}, "its coder is 'huffman'"),  # one plan has one name
+        ({"coder": "float32"}, "its coder is 'float32'"),
+        ({"codec": "linear[hidden=2,width=1]"}, "its codec is 'linear[hidden=2,width=1]'"),
+        ({"keep": (("conv1", 2),)}, "it prunes 'conv1'; accepted: none"),
+    ],
+)
+def test_what_is_no_quantised_plan_is_refused(change: dict[str, Any], words: str) -> None:
+    found = box("small", "quantised")
+    plan = Plan("small", CutRef(2, "maxpool2"), coder="huffman[bits=3]")
+    assert found.read([plan]).codec.tolist() == [[3]]
+    with pytest.raises(CoinferError) as error:
+        found.read([replace(plan, **change)])
+    assert words in str(error.value)
 
 
 def test_cut_zero_is_there_when_asked_for() -> None:

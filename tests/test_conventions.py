@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 
 import pytest
 
@@ -132,3 +134,26 @@ def test_an_unknown_name_offers_the_nearest() -> None:
 def test_who_admits_which_payload(name: str, coder: str, admitted: bool) -> None:
     assert convention(name).admits(coder) is admitted
     assert "*" not in convention(name).payloads()
+
+
+def test_an_option_leaves_one_cut() -> None:
+    whole, one = convention("qho2024"), convention("qho2024[ cut = features.2 ]")
+    assert (whole.cut, one.cut, one.name) == ("", "features.2", "qho2024[cut=features.2]")
+    assert replace(one, name=whole.name, cut="") == whole
+    assert convention('qho2024[cut="2"]').cut == "2"
+    assert from_data(to_data(one), Convention) == one
+
+
+@pytest.mark.parametrize(
+    ("ref", "told"),
+    [
+        ("qho2024[cuts=features.2]", "unknown option 'cuts'; known: cut=LAYER"),
+        ("qho2024[cut=2]", 'a layer that is called by a number is quoted: qho2024[cut="2"]'),
+        ('qho2024[cut=""]', "cut='' is not the name of a layer"),
+        ("qho2025[cut=features.2]", "unknown convention 'qho2025'; did you mean 'qho2024'?"),
+        ("qho2024[cut", "is not of the form name[option=value,...]"),
+    ],
+)
+def test_an_option_that_says_nothing_is_refused(ref: str, told: str) -> None:
+    with pytest.raises(CoinferError, match=re.escape(told)):
+        convention(ref)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
+import tomllib
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -14,6 +17,7 @@ import pytest
 from benchmarks.tables import shipped_table, study_names, table_names
 from coinfer.accuracy.recipe import recipe
 from coinfer.cli import cli, run
+from coinfer.plugins import METHOD_GROUP, PART_GROUP, load_file
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"```(\w+)\n(.*?)```", re.DOTALL)
@@ -24,15 +28,25 @@ def blocks(document: str, language: str) -> list[str]:
     return [body for found, body in FENCE.findall(text) if found == language]
 
 
+def sessions(block: str) -> Iterator[tuple[str, str]]:
+    """The commands of a console block, each with the output that is shown of it."""
+    for session in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+        command, _, shown = session.replace("\\\n> ", " ").partition("\n")
+        yield command, shown
+
+
 def commands(document: str) -> list[list[str]]:
-    """Every `coinfer ...` line of a document's shell blocks, as arguments."""
-    found = []
-    for block in blocks(document, "sh"):
-        for line in block.replace("\\\n", " ").splitlines():
-            for words in alone(shlex.split(line, comments=True)):
-                if words[:1] == ["coinfer"]:
-                    found.append(words[1:])
-    return found
+    """Every `coinfer ...` line of a document's shell and console blocks, as arguments."""
+    lines = [
+        line for block in blocks(document, "sh") for line in block.replace("\\\n", " ").splitlines()
+    ]
+    lines += [line for block in blocks(document, "console") for line, _ in sessions(block)]
+    return [
+        words[1:]
+        for line in lines
+        for words in alone(shlex.split(line, comments=True))
+        if words[:1] == ["coinfer"]
+    ]
 
 
 def alone(words: list[str]) -> Iterator[list[str]]:
@@ -42,9 +56,12 @@ def alone(words: list[str]) -> Iterator[list[str]]:
             yield list(command)
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS += sorted(f"docs/{path.relative_to(ROOT / 'docs')}" for path in ROOT.glob("docs/**/*.md"))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_and_option_in_the_documents_exists(document: str) -> None:
-    assert commands(document)
     for arguments in commands(document):
         group: click.Command = cli
         context = click.Context(cli)
@@ -56,34 +73,79 @@ def test_every_command_and_option_in_the_documents_exists(document: str) -> None
         group.make_context(group.name, rest)
 
 
-def test_the_example_method_runs_and_keeps_the_contract(
+FILE_NAMED = re.compile(r"`(\w+\.py)`[^`]*\Z")
+
+
+def guide() -> str:
+    """The section of CONTRIBUTING.md on adding a method."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    return text[text.index("## Add a method") : text.index("## Add a model")]
+
+
+def as_said(said: str, shown: str) -> bool:
+    """Whether an output is the one that a document shows; `...` there stands for anything."""
+    parts = map(re.escape, shown.rstrip("\n").split("..."))
+    return re.fullmatch(".*?".join(parts) + r"\s*", said, re.DOTALL) is not None
+
+
+def test_the_guide_to_adding_a_method_is_true_line_by_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    example, contract = blocks("CONTRIBUTING.md", "python")[:2]
-    (tmp_path / "my_method.py").write_text(example)
-    monkeypatch.syspath_prepend(tmp_path)
+    """Its files are written, its commands run in order, and what they print is what it shows."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    before, done = "", 0
+    for text, language, body in re.findall(r"(.*?)```(\w+)\n(.*?)```", guide(), re.DOTALL):
+        before += text
+        if language == "python":
+            named = FILE_NAMED.search(before)
+            assert named is not None, f"a file without a name before it: {body[:60]}"
+            (tmp_path / named[1]).write_text(body, encoding="utf-8")
+        elif language == "toml":
+            points = tomllib.loads(body)["project"]["entry-points"]
+            assert set(points) == {METHOD_GROUP, PART_GROUP}
+        else:
+            assert language == "console", f"nothing executes a block of {language}"
+            for command, shown in sessions(body):
+                said = printed(command, capsys)
+                assert not shown or as_said(said, shown), f"$ {command}\n{said}"
+                done += 1
+    assert done >= 8
 
-    namespace: dict[str, object] = {}
-    exec(compile(contract, "test_my_method.py", "exec"), namespace)
-    kit = namespace["TestSmallestFeature"]
-    assert isinstance(kit, type)
-    checks = [name for name in dir(kit) if name.startswith("test_")]
-    assert len(checks) > 10
-    for check in checks:
-        getattr(kit(), check)()
 
-    for arguments in commands("CONTRIBUTING.md"):
-        if "my_method.py" in arguments:
-            assert run(arguments) == 0, capsys.readouterr().err
-    assert "smallest_feature" in capsys.readouterr().out
+def printed(command: str, capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a line of a console as a user would, and return its stdout."""
+    words = shlex.split(command)
+    capsys.readouterr()
+    if words[0] == "coinfer":
+        code = run(words[1:])
+        out, err = capsys.readouterr()
+        assert code == 0, f"$ {command}\n{out}{err}"
+        return out
+    assert words[0] == "python"
+    ran = subprocess.run([sys.executable, *words[1:]], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_what_the_guide_packages_is_what_it_wrote(tmp_path: Path) -> None:
+    """Its entry points name things that its file defines."""
+    (body,) = [block for block in blocks("CONTRIBUTING.md", "toml") if METHOD_GROUP in block]
+    source = next(b for b in blocks("CONTRIBUTING.md", "python") if "class NarrowCut" in b)
+    (tmp_path / "narrow_cut.py").write_text(source, encoding="utf-8")
+    module = load_file(tmp_path / "narrow_cut.py")
+    for points in tomllib.loads(body)["project"]["entry-points"].values():
+        for name, target in points.items():
+            found = getattr(module, target.removeprefix("narrow_cut:"))
+            assert name in (getattr(found, "name", ""), getattr(found, "card", found).name)
 
 
 def test_the_example_device_loads(tmp_path: Path) -> None:
     from coinfer.presets import load_presets
 
     path = tmp_path / "mine.toml"
-    path.write_text(blocks("CONTRIBUTING.md", "toml")[0])
+    (body,) = [block for block in blocks("CONTRIBUTING.md", "toml") if "[devices" in block]
+    path.write_text(body)
     assert load_presets(path).device("my-board").speed() == 5e9
 
 

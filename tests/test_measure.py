@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from coinfer.accuracy.checkpoints import Checkpoint
+from coinfer.accuracy.checkpoints import Checkpoint, load_into
 from coinfer.accuracy.measure import Job, build_plan, measure
 from coinfer.accuracy.pretrain import pretrain
-from coinfer.accuracy.recipe import DIGITS, PRETRAIN_DIGITS, Phase, Recipe
+from coinfer.accuracy.recipe import DIGITS, PRETRAIN_DIGITS, UNTRAINED, Phase, Recipe
 from coinfer.accuracy.training import Setup, correct
 from coinfer.compression.entropy import LearnedLevels
 from coinfer.compression.groups import prune_space
@@ -125,6 +125,23 @@ def test_measured_payloads_are_encoded_bytes(digits: Splits, parent: Checkpoint)
     assert found.p5_bits is not None
     assert found.p95_bits is not None
     assert found.p5_bits < found.bits < found.p95_bits < fixed
+
+
+def test_a_recipe_without_phases_trains_nothing(digits: Splits, parent: Checkpoint) -> None:
+    """The baseline is the parent as it is, and a few bits lose only what quantising loses."""
+    whole = measure(Plan(MODEL, LAST), parent, digits, UNTRAINED, 0)
+    model = build(model_spec(MODEL), seed=0)
+    load_into(model, parent, MODEL)
+    right = correct(model.eval(), digits.val, size=32, setup=Setup(precision="fp32"))
+    assert whole.val_flags.tolist() == right.tolist()
+    plans = {bits: Plan(MODEL, POOL2, coder=f"huffman[bits={bits}]") for bits in (1, 8)}
+    found = {bits: measure(plan, parent, digits, UNTRAINED, 0) for bits, plan in plans.items()}
+    assert all((m.epochs, m.images) == (0, 0) for m in (whole, *found.values()))
+    apart = np.mean(found[8].val_flags != whole.val_flags)
+    assert apart < np.mean(found[1].val_flags != whole.val_flags)
+    assert apart < 0.02
+    sizes = [found[bits].payload.bits or 0.0 for bits in (1, 8)]
+    assert 0 < sizes[0] < sizes[1] < 8 * 192 * 4 * 4
 
 
 def test_learned_levels_are_trained(digits: Splits, parent: Checkpoint) -> None:

@@ -19,15 +19,16 @@ from benchmarks.rows import Row
 from benchmarks.selections import shipped_selections, write_selections
 from benchmarks.sweep import Step
 from benchmarks.trainings import Trained, Training
-from benchmarks.verify import chosen_plans, run_verification
+from benchmarks.verify import chosen_plans, measured_by, run_verification
 from coinfer.accuracy.box import search_box
 from coinfer.accuracy.measurement import Measurement, Payload, pack
-from coinfer.accuracy.recipe import CPU, PAPER, QUICK
+from coinfer.accuracy.recipe import CPU, PAPER, QUICK, UNTRAINED
 from coinfer.accuracy.sampling import samples
 from coinfer.accuracy.table import Origin, Sample, Table, read_table
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.plan import CutRef, Plan
 from coinfer.tasks import make_task
+from reproduce.rates import standing
 
 MODEL = "alexnet-cifar"
 CELL = Cell(MODEL, "fpgm", "raspberry-pi-3b+", "tesla-p100", "4g", convention="qho2024")
@@ -102,6 +103,91 @@ def test_the_longest_recipe_with_a_baseline_is_taken_and_never_mixed(
     assert [one.family for one in found.families] == ["fpgm"]
     assert found.baseline.plan.unchanged
     assert measured.measurements("regnet_x_400mf-cifar") is None
+
+
+def quantised(**origin: Any) -> Table:
+    """Every quantised plan: 0.85 with 8 bits, a hundredth less for each bit less."""
+    made = table("quantised", recipe=UNTRAINED, **origin)
+    found = []
+    for point in samples(search_box(make_task(MODEL, groups=True), "quantised"), 99, 0):
+        plan, first = point.plan, made.samples[0].measurement
+        bits = int(plan.coder[13]) if plan.coder.startswith("huffman") else 8
+        right = np.arange(IMAGES) < round(IMAGES * (0.85 - 0.01 * (8 - bits)))
+        size = 0.0 if plan.unchanged else 1000.0 * bits
+        payload = Payload(size, size / 2, size * 2, None, "measured")
+        changed = replace(first, plan=plan, val_correct=pack(right), payload=payload, epochs=0)
+        found.append(replace(made.samples[0], why="every", measurement=changed))
+    return replace(made, samples=tuple(found))
+
+
+def test_untrained_plans_stand_beside_trained_ones_with_a_baseline_of_their_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = quantised(name="another-parent", parent_sha256="ef" * 32)
+    ship(monkeypatch, quantised(name="a-untrained"), table("fpgm"), other)
+    found = measured.measurements(MODEL)
+    assert found is not None
+    assert (found.recipe, found.baseline.val_accuracy) == (CPU.label, 0.8)
+    by_family = {one.family: one for one in found.families}
+    assert by_family["fpgm"].baseline_accuracy is None
+    own = by_family["quantised"]
+    assert (own.recipe, own.baseline_accuracy, len(own.plans)) == (UNTRAINED.label, 0.85, 57)
+    assert own.uplink_bits[0] == 0.0
+    assert set(own.uplink_bits[1:]) == {1000.0 * bits for bits in range(1, 9)}
+    # The whole network is in both: trained where it was.
+    assert found.find(own.plans[0]) == found.baseline
+    assert not found.is_untrained(own.plans[0])
+    assert all(found.is_untrained(plan) for plan in own.plans[1:])
+    # 0.02 below 0.85 is 6 bits, above the trained baseline all the same.
+    held = {plan.coder: found.floor_held(plan, 0.025) for plan in own.plans[1:9]}
+    assert held["huffman[bits=8]"] == "held"
+    assert held["huffman[bits=1]"] == "broken"
+    # Without a trained baseline nothing is known of the network.
+    ship(monkeypatch, quantised(name="a-untrained"))
+    assert measured.measurements(MODEL) is None
+    # Without the whole network untrained there is nothing to hold them against.
+    whole = quantised(name="a-untrained")
+    ship(monkeypatch, replace(whole, samples=whole.samples[1:]), table("fpgm"))
+    found = measured.measurements(MODEL)
+    assert found is not None
+    assert [one.family for one in found.families] == ["fpgm"]
+
+
+def test_a_row_of_a_quantised_plan_has_its_measured_bits_and_its_own_loss(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ship(monkeypatch, quantised(name="a-untrained"), table("fpgm"))
+    cell = replace(CELL, method="jalad", convention="harmonised", link="3g")
+    cell = Catalog().canonical(cell)
+    result = answer(cell).result
+    assert result.status == "ok"
+    assert result.plan is not None
+    assert result.plan["coder"] == "huffman[bits=6]"  # 0.02 is allowed
+    assert result.uplink_bits == 6000.0
+    assert (result.uplink_p5_bits, result.uplink_p95_bits) == (3000.0, 12_000.0)
+    assert result.evidence["uplink_bits"] == "measured"
+    assert result.accuracy == result.measured_accuracy == result.predicted_accuracy == 0.83
+    assert result.accuracy_loss == pytest.approx(0.02)
+    assert result.predicted_latency_s == result.latency["total_s"]
+    assert result.ledger == (("label", 57, 0.0), ("search", result.evaluations, 0.0))
+    (told,) = [text for text in result.assumptions if "not trained" in text]
+    assert "85.00 % (recipe untrained-v1)" in told
+    assert "80.00 % (recipe cpu-v1)" in told
+    faster = replace(cell, method="partition_huffman", device="raspberry-pi-4b@qho2024")
+    eight = answer(faster).result
+    assert eight.plan is not None
+    assert eight.plan["coder"] == "huffman[bits=8]"
+    assert (eight.accuracy_loss, eight.floor_held) == (0.0, "held")
+    assert standing(answer(cell)) == "undecided"  # neither held nor broken, by 400 images
+    # All of it on the device: nothing is sent, nothing lost, trained or not.
+    local = answer(replace(cell, device="jetson-tk1")).result
+    assert local.accuracy_loss == 0.0
+    assert not [text for text in local.assumptions if "not trained" in text]
+    skipped = answer(replace(cell, convention="qho2024")).result
+    assert (skipped.status, skipped.reason) == (
+        "skipped",
+        "convention qho2024 admits float32 as payload, not huffman",
+    )
 
 
 def test_plans_chosen_earlier_are_learnt_from_where_they_belong(
@@ -280,6 +366,20 @@ def test_the_plan_of_the_median_seed_is_verified_at_rates_of_equal_steps() -> No
     unpruned = answer(replace(CELL, method="all_local"))
     assert chosen_plans([unpruned]) == []
     assert len(chosen_plans([*rows, *rows])) == 5
+
+
+def test_plans_that_nobody_trains_are_verified_untrained_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ship(monkeypatch, quantised(name="a-untrained"), table("fpgm"))
+    known = measured.measurements(MODEL)
+    cell = Catalog().canonical(replace(CELL, method="jalad", convention="harmonised", link="3g"))
+    (few_bits,) = chosen_plans([answer(cell)])  # it loses something, so there is something to test
+    trained = chosen_plans([row_at(1e4, 0, 1.0, 7)])
+    both = [few_bits, *trained]
+    assert measured_by("untrained", both, known) == [few_bits]
+    assert measured_by("cpu", both, known) == measured_by("paper", both, known) == trained
+    assert measured_by("cpu", both, None) == both  # nothing is known, all are trained
 
 
 def test_verification_tests_every_plan_once_and_goes_on_where_it_stopped(

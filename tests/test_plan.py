@@ -142,6 +142,7 @@ def test_numpys_numbers_become_pythons() -> None:
 def test_which_plans_leave_the_network_as_it_is() -> None:
     assert Plan("m", CutRef(0, "input"), coder="raw8").unchanged
     assert not PLAN.unchanged
+    assert not Plan("m", CutRef(1, "a"), coder="huffman[bits=8]").unchanged  # quantising loses
     assert not Plan("m", CutRef(0, "input"), codec="linear").unchanged
     assert not Plan("m", CutRef(0, "input"), channel="awgn").unchanged
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -14,17 +16,20 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.catalog import Catalog
+from benchmarks.freshness import Checked
 from benchmarks.rows import Row
 from benchmarks.store import Run, Store
 from coinfer.cli import run as coinfer
 from coinfer.errors import CoinferError
+from coinfer.hardware import Link, Processor
 from coinfer.presets import built_in_presets
 from reports.cli import report
-from reports.page import MARK, MAX_ROWS, render, write_report
+from reports.content import Content
+from reports.rowtable import MAX_ROWS
+from reports.site import MARK, pages, texts_of, write_report
 from reproduce.claims import papers
 from reproduce.facts import Facts
-from reproduce.findings import answer_all
-from reproduce.freshness import Checked
+from reproduce.figures import figure, figures
 from reproduce.scorecard import judge_all
 from tests.latencies import current, grid, timed
 
@@ -61,7 +66,7 @@ class Mine(Method):
         cut = context.cuts[0]
         return Selection(Plan(context.task.model, CutRef(cut.index, cut.after)), evaluations=1)
 """
-VOID = {"meta", "br", "link", "img", "hr", "input", "path", "use"}
+VOID = {"meta", "br", "link", "img", "hr", "input", "path", "use", "circle"}
 
 
 class Page(HTMLParser):
@@ -94,56 +99,97 @@ class Page(HTMLParser):
             assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        if not self.open or self.open[-1] != "style":
+        if not self.open or self.open[-1] not in ("style", "script"):
             self.text += data
 
 
 class Anything:
     """Presets in which every name is known."""
 
-    def __getattr__(self, kind: str):  # type: ignore[no-untyped-def]
-        return lambda ref: built_in_presets().server("tesla-p100")
+    def device(self, ref: str) -> Processor:
+        return built_in_presets().device("raspberry-pi-4b")
+
+    def server(self, ref: str) -> Processor:
+        return built_in_presets().server("tesla-p100")
+
+    def link(self, ref: str) -> Link:
+        return built_in_presets().link("3g")
+
+    def listed(self, kind: str) -> dict[str, object]:
+        return {}
 
 
 class AnyCatalog(Catalog):
     presets = Anything()  # type: ignore[assignment]
 
 
+def pages_of(rows: list[Row], *set_aside: Checked) -> dict[str, str]:
+    found = [*(Checked(row, run_id="1") for row in rows), *set_aside]
+    return pages(Content.of(found, [RUN], AnyCatalog(), Facts.of(rows)))
+
+
 def page_of(rows: list[Row], *set_aside: Checked) -> str:
-    facts = Facts.of(rows)
-    paper = papers()["Q"]
-    return render(
-        [*(Checked(row, run_id="1") for row in rows), *set_aside],
-        [RUN],
-        judge_all(paper.claims, facts),
-        answer_all(paper.findings, facts),
-        AnyCatalog(),
-    )
+    return pages_of(rows, *set_aside)["rows.html"]
+
+
+def flat(html: str) -> str:
+    return " ".join(Page(html).text.split())
 
 
 def text_of(*rows: Row) -> str:
-    return " ".join(Page(page_of(list(rows))).text.split())
+    return flat(page_of(list(rows)))
 
 
 def test_names_are_shown_escaped() -> None:
     rows = [
-        timed(EVIL, device=f"{EVIL}[a=1]", link='"><b>'),
+        timed(EVIL, 0.25, device=f"{EVIL}[a=1]", link='"><b>'),
+        timed("all_local", device=f"{EVIL}[a=1]", link='"><b>'),
         timed("all_local", status="failed", reason=EVIL),
     ]
-    html = page_of(rows)
-    page = Page(html)
-    assert EVIL not in html
-    assert "script" not in page.tags
-    # As text, it is there: method, device, reason and command line at least.
-    assert page.text.count(EVIL) >= 4
-    assert '"><b>' in page.text
+    every = pages_of(rows)
+    for name, html in every.items():
+        assert EVIL not in html, name
+        # The scripts are ours, and the policy names their hashes: no other one runs.
+        for script in re.findall(r"<script>(.*?)</script>", html, re.DOTALL):
+            digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+            assert f"'sha256-{digest}'" in html, name
+        assert re.fullmatch(r"[a-z0-9_.+-]+", name)
+    # As text, it is there: method, device and reason, command line, heat map, its own page.
+    assert Page(every["rows.html"]).text.count(EVIL) >= 3
+    assert '"><b>' in Page(every["rows.html"]).text
+    for name in ("index.html", "methods.html", "provenance.html"):
+        assert EVIL in Page(every[name]).text, name
+    own = [name for name in every if name.startswith("method-script")]
+    assert len(own) == 1
+    assert EVIL in Page(every[own[0]]).text
+    data = re.search(r'id="whatif-data">(.*?)</script>', every["whatif.html"], re.DOTALL)
+    assert data
+    assert EVIL in [method["ref"] for method in json.loads(data[1])["methods"]]
+
+
+def test_names_are_escaped_in_markdown_and_tex() -> None:
+    rows = [timed(name, device="x|y & $z_") for name in (EVIL, "all_local")]
+    found = [Checked(row) for row in rows]
+    content = Content.of(found, [RUN], AnyCatalog(), Facts.of(rows))
+    markdown = texts_of(content, "md")["report.md"]
+    assert "<script" not in markdown
+    assert "&lt;script>alert(1)&lt;/script>" in markdown
+    assert r"x\|y &amp; $z\_" in markdown
+    tex = texts_of(content, "tex")["report.tex"]
+    assert r"\textless{}script\textgreater{}alert(1)\textless{}/script\textgreater{}" in tex
+    assert r"\begin{tabular}" in tex
+    assert tex.count(r"\toprule") == tex.count(r"\bottomrule") == tex.count(r"\begin{tabular}")
+    for line in tex.splitlines():
+        bare = re.sub(r"\\[&%$#_{}]", "", line)
+        assert bare.count("{") == bare.count("}"), line
 
 
 def test_nothing_in_a_name_acts_on_the_reader() -> None:
     evil = "\x1b[31m\u202eright to left\u2066\u200b\x00"
-    html = page_of([timed(evil), timed("all_local", status="failed", reason=evil)])
-    assert "\\x1b[31m\\u202eright to left\\u2066\\u200b\\x00" in html
-    assert all(sign.isprintable() or sign == "\n" for sign in html)
+    every = pages_of([timed(evil), timed("all_local", status="failed", reason=evil)])
+    assert "\\x1b[31m\\u202eright to left\\u2066\\u200b\\x00" in every["rows.html"]
+    for name, html in every.items():
+        assert all(sign.isprintable() or sign == "\n" for sign in html), name
 
 
 def test_every_number_has_its_evidence_class_and_its_row() -> None:
@@ -173,24 +219,24 @@ def test_every_number_has_its_evidence_class_and_its_row() -> None:
 
 def test_the_numbers_behind_a_verdict_name_their_rows() -> None:
     rows = grid({})
-    html = page_of(rows)
-    page = Page(html)
+    every = pages_of(rows)
+    page = Page(every["scorecard.html"])
     used = {row.key for row in rows if row.cell.device == "jetson-tk1"}
-    assert {f"#row-{key}" for key in used} <= set(page.links)
-    assert {f"row-{row.key}" for row in rows} <= set(page.ids)
+    assert {f"rows.html#row-{key}" for key in used} <= set(page.links)
+    assert {f"row-{row.key}" for row in rows} <= set(Page(every["rows.html"]).ids)
     text = " ".join(page.text.split())
     assert "all_server / neurosurgeon at 3g: 1.00x (analytic; rows" in text
 
 
 def test_where_speeds_and_rates_come_from(store: Path, tmp_path: Path) -> None:
     made(store, tmp_path)
-    text = " ".join(Page((tmp_path / "index.html").read_text()).text.split())
+    text = flat((tmp_path / "provenance.html").read_text())
     assert "device jetson-tk1 326.4 GFLOP/s Mu et al. 2024" in text
     assert "link 4g 11.22 Mbit/s Mu et al. 2024 (QHO), Table III" in text
     assert "convention qho2024" in text
     own = [Checked(current(timed("all_local", link="rate[rate_bps=123000.0]")))]
     write_report(own, [], tmp_path / "own", Catalog())
-    text = " ".join(Page((tmp_path / "own" / "index.html").read_text()).text.split())
+    text = flat((tmp_path / "own" / "provenance.html").read_text())
     assert "device raspberry-pi-4b 3 GFLOP/s" in text
     assert "link rate" not in text  # it says its number itself
 
@@ -222,8 +268,7 @@ def test_links_are_in_the_order_of_their_rates() -> None:
 
 def test_every_verdict_is_told_in_words_with_its_cause() -> None:
     rows = grid({("raspberry-pi-4b", "3g", "all_server"): 7.0})
-    page = Page(page_of(rows))
-    text = " ".join(page.text.split())
+    text = flat(pages_of(rows)["scorecard.html"])
     judged = judge_all(papers()["Q"].claims, Facts.of(rows))
     assert {one.verdict for one in judged} >= {"deviates", "pending"}
     for one in judged:
@@ -233,20 +278,28 @@ def test_every_verdict_is_told_in_words_with_its_cause() -> None:
 
 
 def test_claims_that_nothing_decides_yet_stand_apart_with_what_each_needs() -> None:
-    rows = grid({("raspberry-pi-4b", "3g", "all_server"): 7.0})
-    html = page_of(rows)
+    rows = [
+        row for row in grid({("raspberry-pi-4b", "3g", "all_server"): 7.0})
+        if row.cell.device != "jetson-tk1"
+    ]  # fmt: skip
+    every = pages_of(rows)
     judged = judge_all(papers()["Q"].claims, Facts.of(rows))
-    # No measurement table is at hand here, so that claims about accuracies are not measured.
-    still_open = [one for one in judged if one.verdict in ("pending", "not measured")]
-    assert {one.verdict for one in still_open} == {"pending", "not measured"}
-    table, apart = html.split(f"{len(still_open)} claims that nothing decides yet, and what each")
-    apart = apart[: apart.index("</details>")]
-    for one in judged:
+    own = [one for one in judged if one.claim.stem in figure("fig6").stems]
+    still_open = [one for one in own if one.verdict in ("pending", "not measured")]
+    assert 0 < len(still_open) < len(own)
+    table, apart = every["figure-fig6.html"].split("Not decided yet")
+    apart = apart[: apart.index("</section>")]
+    for one in own:
         shown, elsewhere = (apart, table) if one in still_open else (table, apart)
-        cell = f'<td class="id">{one.claim.id}</td>'
+        cell = f'id="claim-{one.claim.id}"'
         assert cell in shown
         assert cell not in elsewhere
-    text = " ".join(Page(html).text.split())
+    # On the scorecard, what is decided comes first.
+    ids = [at for at in Page(every["scorecard.html"]).ids if at.startswith("claim-")]
+    verdicts = {f"claim-{one.claim.id}": one.verdict for one in judged}
+    theirs = [verdicts[at] in ("pending", "not measured") for at in ids if at in verdicts]
+    assert theirs == sorted(theirs)
+    text = flat(every["scorecard.html"])
     assert "measures it, coinfer scorecard --table FILE.csv judges it" in text
 
 
@@ -315,8 +368,9 @@ def test_rows_that_decide_nothing_are_marked_and_counted() -> None:
         Checked(timed("neurosurgeon", link=link), "1", ("harness",)) for link in ("3g", "4g", "5g")
     ]
     other = Checked(timed("mine"), "1", unknown="unknown method 'mine'")
-    html = page_of(good, *stale, other)
-    text = " ".join(Page(html).text.split())
+    every = pages_of(good, *stale, other)
+    html = every["rows.html"]
+    text = flat(html)
     assert "4 of 6 rows decide no claim and no figure." in text
     assert "3 stale: computed by other code; changed since: the source of the harness" in text
     assert "1 not checked: not to be compared with what would be computed now" in text
@@ -324,6 +378,7 @@ def test_rows_that_decide_nothing_are_marked_and_counted() -> None:
     assert len(re.findall(r'<tr id="row-[^"]*" class="stale">', html)) == 3
     assert len(re.findall(r'<tr id="row-[^"]*" class="not-checked">', html)) == 1
     assert text.count("neurosurgeon stale") == 3
+    assert "4 of 6 rows decide no claim and no figure." in flat(every["index.html"])
     for absent in ("decide no claim", "stale", "not checked"):
         assert absent not in " ".join(Page(page_of(good)).text.split())
 
@@ -352,15 +407,13 @@ def test_a_store_of_other_code_decides_no_claim_and_draws_no_figure(
     )
     assert done.exit_code == 0
     assert "36 of 36 rows stale: computed by other code" in done.stderr
-    assert {file.name for file in (tmp_path / "site").iterdir()} == {
-        "index.html", "scorecard.json",
-    }  # fmt: skip
+    assert not {file.name for file in (tmp_path / "site").glob("fig6.*")}
     told = json.loads((tmp_path / "site" / "scorecard.json").read_text())["claims"]
     about = [one for one in told if one["id"].startswith("Q-f6")]
     assert {one["verdict"] for one in about} == {"pending"}
     assert all("computed by other code" in one["cause"] for one in about)
-    text = " ".join(Page((tmp_path / "site" / "index.html").read_text()).text.split())
-    assert "36 of 36 rows decide no claim" in text
+    assert "36 of 36 rows decide no claim" in flat((tmp_path / "site" / "index.html").read_text())
+    text = flat((tmp_path / "site" / "figure-fig6.html").read_text())
     assert "Not drawn, since other code computed its rows: QHO paper, Fig. 6" in text
 
 
@@ -383,11 +436,11 @@ def test_rows_of_a_method_file_are_current_where_the_file_is_given(tmp_path: Pat
 
 
 def test_provenance_of_the_runs() -> None:
-    text = " ".join(Page(page_of([timed("all_local")])).text.split())
+    text = flat(pages_of([timed("all_local")])["provenance.html"])
     assert "2024-05-01T12:00:00Z to not finished" in text
     assert "Commit: abc with uncommitted changes" in text
     assert "numpy 2.0." in text
-    assert "torch" not in text.partition("Provenance")[2].partition("Rendered")[0]
+    assert "torch" not in text.partition("Runs")[2].partition("Rendered")[0]
 
 
 @pytest.fixture(scope="module")
@@ -408,27 +461,130 @@ def made(store: Path, folder: Path) -> list[str]:
     return done.output.split()
 
 
-def test_a_store_becomes_a_page_that_needs_nothing_else(store: Path, tmp_path: Path) -> None:
-    files = made(store, tmp_path / "site")
-    assert {Path(file).name for file in files} == {
-        "index.html", "scorecard.json", "fig6.svg", "fig6.pdf", "fig6.png", "fig6.csv",
-    }  # fmt: skip
-    html = (tmp_path / "site" / "index.html").read_text()
-    page = Page(html)
-    assert page.tags.count("figure") == 1
-    assert "script" not in page.tags
-    # No link leaves the folder, and every one leads somewhere.
-    for link in page.links:
-        target = (
-            link[1:] in page.ids if link.startswith("#") else (tmp_path / "site" / link).is_file()
-        )
-        assert target, link
-    assert not re.search(r"url\((?!#)|@import", html)
-    assert len(set(page.ids)) == len(page.ids)
-    assert 'name="viewport"' in html
-    assert "prefers-color-scheme: dark" in html
-    data = json.loads((tmp_path / "site" / "scorecard.json").read_text())
+@pytest.fixture(scope="module")
+def site(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    made(store, folder)
+    return folder
+
+
+def test_a_store_becomes_a_site_that_needs_nothing_else(site: Path) -> None:
+    names = {path.name for path in site.iterdir()}
+    assert {
+        "index.html", "figures.html", "methods.html", "scorecard.html", "findings.html",
+        "whatif.html", "rows.html", "provenance.html", "scorecard.json",
+        "fig6.svg", "fig6.pdf", "fig6.png", "fig6.csv",
+        *(f"figure-{name}.html" for name in figures()),
+        *(f"method-{name}.html" for name in Catalog().methods.classes),
+    } <= names  # fmt: skip
+    parsed = {name: Page((site / name).read_text()) for name in names if name.endswith(".html")}
+    for name, page in parsed.items():
+        html = (site / name).read_text()
+        assert len(html) < 2_000_000, name
+        assert len(set(page.ids)) == len(page.ids), name
+        assert page.tags.count("h1") == page.tags.count("main") == 1, name
+        assert page.tags.count("table") == page.tags.count("caption"), name
+        assert 'name="viewport"' in html
+        assert "prefers-color-scheme: dark" in html
+        assert not re.search(r"url\((?!#)|@import|https?://(?!www\.w3\.org|purl\.org|matplotlib\.org|"
+                             r"creativecommons\.org)", html), name  # fmt: skip
+        # No link leaves the folder, and every one leads somewhere.
+        for link in page.links:
+            file, _, anchor = link.partition("#")
+            assert (site / (file or name)).is_file(), (name, link)
+            if anchor and "=" not in anchor and not (file or name).endswith(".svg"):
+                assert anchor in parsed[file or name].ids, (name, link)
+    data = json.loads((site / "scorecard.json").read_text())
     assert len(data["claims"]) == sum(len(paper.claims) for paper in papers().values())
+
+
+def test_the_page_of_a_figure_has_drawing_claims_files_and_commands(site: Path) -> None:
+    html = (site / "figure-fig6.html").read_text()
+    page, text = Page(html), flat(html)
+    assert "svg" in page.tags
+    assert {"fig6.csv", "fig6.svg", "fig6.png"} <= set(page.links)
+    assert "coinfer reproduce fig6 --out out/fig6" in text
+    assert "coinfer run fig6 --store results.sqlite" in text
+    for claim in figure("fig6").claims():
+        assert claim.id in text
+    absent = flat((site / "figure-fig8.html").read_text())
+    assert "This store has no row of its cells." in absent
+    assert "coinfer run fig8" in absent
+
+
+def test_the_page_of_a_method_has_its_card_choices_and_what_deviates(site: Path) -> None:
+    text = flat((site / "method-neurosurgeon.html").read_text())
+    card = Catalog().methods.card("neurosurgeon")
+    assert card.idea in text
+    assert card.bibtex.partition(",")[0] in text
+    for choice in card.open_choices:
+        assert choice.id in text
+    assert "Where it wins and loses" in text
+    claims = json.loads((site / "scorecard.json").read_text())["claims"]
+    named = {c.id for c in papers()["Q"].claims if "neurosurgeon" in (*c.fast, *c.slow)}
+    failing = text[text.index("could not be reproduced") : text.index("Open choices")]
+    for claim in claims:
+        if claim["id"] in named and claim["verdict"] == "deviates":
+            assert claim["id"] in failing
+
+
+def test_what_we_found_names_the_experiment_of_every_finding(site: Path) -> None:
+    text = flat((site / "findings.html").read_text())
+    for paper in papers().values():
+        for finding in paper.findings:
+            assert finding.id in text
+        for claim in paper.claims:
+            if claim.missing:
+                assert claim.missing.replace("`", "") in text, claim.id
+    assert "coinfer run fig6 --store FILE" in text
+
+
+def test_a_report_for_a_readme_and_for_a_paper(store: Path, tmp_path: Path) -> None:
+    for form in ("md", "tex"):
+        done = CliRunner().invoke(
+            report, ["--store", str(store), "-o", str(tmp_path / "d"), "--format", form],
+            catch_exceptions=False,
+        )  # fmt: skip
+        assert done.exit_code == 0
+    markdown = (tmp_path / "d" / "report.md").read_text()
+    assert "| Q-f6a.1 |" in markdown
+    assert "(fig6.png)" in markdown
+    # Every line of a table has as many cells as its head.
+    cells = re.compile(r"(?<!\\)\|")
+    width = None
+    for line in markdown.splitlines():
+        if line.startswith("|"):
+            width = width or len(cells.findall(line))
+            assert len(cells.findall(line)) == width, line
+        else:
+            width = None
+    tex = (tmp_path / "d" / "report.tex").read_text()
+    assert r"\includegraphics[width=\linewidth]{fig6.pdf}" in tex
+    assert (tmp_path / "d" / "fig6.pdf").is_file()
+
+
+def test_templates_and_figure_style_can_be_overridden(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "site.css").write_text("body { color: #123456; }\n")
+    (tmp_path / "t" / "figures.html.j2").write_text(
+        '{% extends "base.html.j2" %}{% block content %}MY OWN {{ figures | length }}{% endblock %}'
+    )
+    (tmp_path / "my.mplstyle").write_text("font.size: 5\nfigure.facecolor: 00ff00\n")
+    arguments = ["--store", str(store), "--templates", str(tmp_path / "t"), "-o"]
+    style = ["--style", str(tmp_path / "my.mplstyle")]
+    CliRunner().invoke(report, [*arguments, str(tmp_path / "a"), *style], catch_exceptions=False)
+    assert "#123456" in (tmp_path / "a" / "index.html").read_text()
+    assert f"MY OWN {len(figures())}" in (tmp_path / "a" / "figures.html").read_text()
+    assert "#00ff00" in (tmp_path / "a" / "fig6.svg").read_text()
+    (tmp_path / "t" / "figures.html.j2").write_text("{{ nobody.knows }}")
+    with pytest.raises(CoinferError, match=r"template 'figures.html.j2'.*'nobody' is undefined"):
+        CliRunner().invoke(report, [*arguments, str(tmp_path / "b")], catch_exceptions=False)
+    assert not (tmp_path / "b").exists()
+    (tmp_path / "my.mplstyle").write_text("font.size: huge\n")
+    with pytest.raises(CoinferError, match=r"style '.*my\.mplstyle'"):
+        CliRunner().invoke(
+            report, [*arguments, str(tmp_path / "b"), *style], catch_exceptions=False
+        )
 
 
 def test_the_same_store_gives_the_same_bytes(store: Path, tmp_path: Path) -> None:
@@ -440,11 +596,10 @@ def test_the_same_store_gives_the_same_bytes(store: Path, tmp_path: Path) -> Non
 def test_a_store_without_the_figures_cells_has_no_figure(tmp_path: Path) -> None:
     rows = [Checked(current(timed("all_local", model="resnet18")))]
     files, warnings = write_report(rows, [], tmp_path, Catalog())
-    assert {path.name for path in files} == {"index.html", "scorecard.json"}
+    assert not [path for path in files if path.name.startswith(("fig6.", "fig7."))]
     assert warnings == []
-    page = Page((tmp_path / "index.html").read_text())
-    assert "figure" not in page.tags
-    assert "The store records no runs." in page.text
+    assert "This store has no row of its cells." in (tmp_path / "figure-fig6.html").read_text()
+    assert "The store records no runs." in (tmp_path / "provenance.html").read_text()
 
 
 def test_an_empty_store_is_refused_with_a_way_to_fill_it(tmp_path: Path) -> None:
@@ -501,7 +656,12 @@ def test_a_report_replaces_an_earlier_one_and_leaves_other_files(
     (tmp_path / "notes.txt").write_text("mine")
     page = tmp_path / "index.html"
     page.write_text(page.read_text().replace("<h1>", "<h1>old "))
+    gone = tmp_path / "method-long-gone.html"
+    gone.write_text(page.read_text())
+    (tmp_path / "method-of-mine.html").write_text("mine")
     made(store, tmp_path)
+    assert not gone.exists()
+    assert (tmp_path / "method-of-mine.html").read_text() == "mine"
     assert "<h1>old" not in page.read_text()
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert not list(tmp_path.glob(".coinfer-*"))
@@ -522,13 +682,13 @@ def test_a_report_that_breaks_leaves_what_was_there(
 
     site = tmp_path / "deep" / "site"
     with monkeypatch.context() as broken:
-        broken.setattr("reports.page.render", full)
+        broken.setattr("reports.site.pages", full)
         assert refusal_of(store, site) == f"cannot write '{site}': No space left on device"
     assert not (tmp_path / "deep").exists()
     made(store, site)
     before = {path.name: path.read_bytes() for path in site.iterdir()}
     with monkeypatch.context() as broken:
-        broken.setattr("reports.page.render", full)
+        broken.setattr("reports.site.pages", full)
         refusal_of(store, site)
     assert before == {path.name: path.read_bytes() for path in site.iterdir()}
 

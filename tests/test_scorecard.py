@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.catalog import Catalog
+from benchmarks.freshness import Checked, check, one_per_cell
 from coinfer.accuracy.recipe import PAPER
 from coinfer.errors import UnknownNameError
 from coinfer.plan import Plan, Source
@@ -20,7 +21,6 @@ from reproduce.claims import Claim, NetworkMeasure, papers
 from reproduce.collect import tables_needed
 from reproduce.facts import Facts
 from reproduce.findings import answer, answer_all
-from reproduce.freshness import Checked, check, one_per_cell
 from reproduce.measured import Measured
 from reproduce.networks import Network, amplifying_share, size_reduction
 from reproduce.present import as_data, as_markdown, as_text

@@ -25,7 +25,7 @@ from benchmarks.trainings import Trained, Training
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.checkpoints import Checkpoint
 from coinfer.accuracy.measurement import Measurement, Payload, pack
-from coinfer.accuracy.recipe import QUICK
+from coinfer.accuracy.recipe import QUICK, UNTRAINED
 from coinfer.accuracy.table import Origin, read_table
 from coinfer.cli import run as coinfer
 from coinfer.data import load_splits
@@ -244,6 +244,35 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
     path = tmp_path / "t.csv"
     assert coinfer([command, "alexnet-cifar", "--data", "digits", "-o", str(path)]) == 130
     assert len(path.read_text().splitlines()) == 1 + 3
+
+
+def test_of_a_family_that_nobody_trains_a_sweep_measures_every_plan_untrained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digits = load_splits("digits")
+
+    class OnDigits(Workers):
+        def __call__(
+            self, trainings: Sequence[Training], **_: Any
+        ) -> Iterator[tuple[int, Trained]]:
+            for position, result in super().__call__(trainings):
+                measurement = replace(result.measurement, data_hash=digits.hash)
+                yield position, replace(result, measurement=measurement)
+
+    prepared = BASE, Checkpoint(BASE.parent_sha256, {}), digits
+    monkeypatch.setattr(sweep_cli, "prepare", lambda *_: prepared)
+    path = tmp_path / "t.csv"
+    asked = ["sweep", "alexnet-cifar", "--family", "quantised", "--data", "digits", "-o", str(path)]
+    part, rest = OnDigits(stop_after=20), OnDigits()
+    monkeypatch.setattr(sweep, "run_trainings", part)
+    assert coinfer(asked) == 130
+    monkeypatch.setattr(sweep, "run_trainings", rest)
+    assert coinfer([*asked, "--resume"]) == 0
+    table = read_table(path)
+    assert len(part.plans) + len(rest.plans) == len(table.samples) == table.origin.target == 57
+    assert table.origin.recipe == UNTRAINED
+    assert {sample.why for sample in table.samples} == {"every"}
+    assert "57 of 57 plans" in capsys.readouterr().err
 
 
 def test_the_list_of_tables_says_how_far_each_is(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,11 +14,13 @@ features, hence one predicted accuracy, wherever it comes from.
 | `two-step` | those of `fpgm` and a second sparsity, of the layer before the cut |
 | `bottlenet++` | the cut, code channels, spatial |
 | `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
+| `cpcdrl` | those of `cia` without the code |
 | `three-step` | a sparsity per prune group (behind the cut without effect), the cut, h, flatten |
 | `three-step-jscc` | those of `three-step` and the SNR |
 | `ipdr` | those of `three-step` |
 | `paa` | a sparsity per prune group (behind the cut without effect), the cut, code channels and \
 stride, the SNR |
+| `quantised` | the cut, bits an element |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -36,6 +38,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from coinfer.accuracy.codec_variables import (
+    BITS,
+    IDENTITY,
     AsymmetricCode,
     BottleNet,
     Cia,
@@ -43,6 +47,7 @@ from coinfer.accuracy.codec_variables import (
     ConvLinear,
     Crossing,
     NoCodec,
+    QuantisedBits,
     ThreeStep,
 )
 from coinfer.accuracy.families import (
@@ -67,6 +72,9 @@ from coinfer.refs import Ref, parse_ref
 from coinfer.serial import content_hash, to_data
 
 AWGN = "awgn"
+
+NOISE_SNR_DB = (0.0, 50.0)
+"""SNRs of noisy families, in dB: those of the QHO paper's Fig. 11."""
 
 # Tenths of a dB tell channels apart; more digits would only make their names long.
 _SNR_DECIMALS = 1
@@ -112,7 +120,7 @@ class Box:
         rates: names of the prune groups that each sparsity stands for.
         max_sparsity: sparsities are 0 to this.
         snr_db: range of the SNR of a noisy family.
-        coder: how plans send what crosses.
+        coder: how plans send what crosses, where the family does not say.
         zero_inactive: whether variables of a codec that a plan does not have are features of value
             0; else they have the value that narrows least, which is what having none does.
     """
@@ -124,7 +132,7 @@ class Box:
     cuts: tuple[Cut, ...]
     rates: tuple[tuple[str, ...], ...]
     max_sparsity: float = 0.9
-    snr_db: tuple[float, float] = (0.0, 50.0)
+    snr_db: tuple[float, float] = NOISE_SNR_DB
     coder: str = "float32"
     zero_inactive: bool = False
 
@@ -185,6 +193,8 @@ class Box:
                 return ThreeStep(int(at.channels.max()))
             case "asymmetric":
                 return AsymmetricCode(int(at.channels.max()))
+            case "quantised":
+                return QuantisedBits()
             case _:
                 channels = int(at.channels[at.maps].max(initial=1))
                 vector = int(at.elements[at.vectors].max(initial=1))
@@ -289,7 +299,7 @@ class Box:
                 cut[index] = self._cut_of(plan)
                 kept[index] = self._kept_of(plan, int(cut[index]))
                 at = self.crossing(kept[[index]], cut[[index]])
-                codec[index] = self.codec.row(plan.codec, at)
+                codec[index] = self.codec.row(getattr(plan, self.codec.part), at)
                 snr_db[index] = self._snr_of(plan, sent=bool(at.sent[0]))
                 self._check_parts(plan)
             except CoinferError as error:
@@ -298,6 +308,21 @@ class Box:
                     f"{error}"
                 ) from None
         return Decisions(kept, cut, codec, snr_db)
+
+    def every(self) -> Decisions | None:
+        """Return all plans, each once, where they are few enough to measure them all; else None.
+
+        Cut N first, as there nothing is lost; then cut by cut, most bits first.
+        """
+        if self.family.codec != "quantised":
+            return None
+        ends = np.flatnonzero(~self._interior)[::-1]
+        rows = [(end, 0) for end in ends]
+        for place in np.flatnonzero(self._interior):
+            rows += [(place, bits) for bits in reversed(BITS)]
+        cut, bits = np.array(rows, dtype=np.int64).T
+        kept = np.tile(self.space.full, (len(rows), 1))
+        return Decisions(kept, cut, bits[:, None], np.full(len(rows), np.nan))
 
     def crossing(self, kept: Counts, cut: Counts) -> Crossing:
         """Return what crosses: units kept (B, G), positions in the box's cuts (B,)."""
@@ -465,14 +490,15 @@ class Box:
         cut = self.cuts[decisions.cut[index]]
         keep = self.space.keep_pairs(decisions.kept[index])
         snr_db = float(decisions.snr_db[index])
+        coded = self.codec.ref(decisions.codec[index].tolist(), at.only(index))
         return Plan(
             model=self.model,
             cut=CutRef(cut.index, cut.after),
             keep=keep,
             criterion=self.family.criterion if keep else NO_PART,
             schedule=self.family.schedule if keep else NO_PART,
-            codec=self.codec.ref(decisions.codec[index].tolist(), at.only(index)),
-            coder=self.coder,
+            codec=coded if self.codec.part == "codec" else IDENTITY,
+            coder=coded if self.codec.part == "coder" else self.coder,
             channel=NO_PART if np.isnan(snr_db) else str(Ref(AWGN, (("snr_db", snr_db),))),
         )
 
@@ -511,7 +537,7 @@ class Box:
         expected = {
             "criterion": criterion if plan.keep else NO_PART,
             "schedule": schedule if plan.keep else NO_PART,
-            "coder": self.coder,
+            **({"coder": self.coder} if self.codec.part == "codec" else {"codec": IDENTITY}),
         }
         for kind, accepted in expected.items():
             if getattr(plan, kind) != accepted:
@@ -536,7 +562,7 @@ def search_box(
     family: str,
     *,
     max_sparsity: float = 0.9,
-    snr_db: tuple[float, float] = (0.0, 50.0),
+    snr_db: tuple[float, float] = NOISE_SNR_DB,
     input_cut: bool = False,
     criterion: str | None = None,
     schedule: str | None = None,
@@ -608,6 +634,8 @@ def _cuts(family: Family, space: PruneSpace, *, input_cut: bool) -> tuple[Cut, .
         return tuple(cut for cut in cuts if cut.kind == "interior" and is_map(cut))
     if family.codec in ("cia", "three-step"):  # which encode wherever they cut
         return tuple(cut for cut in cuts if cut.kind == "interior")
+    if family.codec == "quantised" and not any(cut.kind == "interior" for cut in cuts):
+        return ()
     if family.prunes == "twice":
         cuts = tuple(cut for cut in cuts if cut.kind == "output" or group_before(space, cut) >= 0)
     return (*(cut for cut in graph.cuts if input_cut and cut.kind == "input"), *cuts)

@@ -40,9 +40,14 @@ from coinfer.compression.codecs import (
 from coinfer.errors import CoinferError
 from coinfer.flops import Layers, rule
 from coinfer.graph import Cut
+from coinfer.parts import Float32
 from coinfer.plan import kept_channels
 from coinfer.refs import Ref, parse_ref
 
+BITS = range(1, 9)
+"""Bits an element of `quantised` plans (JALAD's, Li et al. 2018)."""
+
+HUFFMAN = "huffman"
 KERNELS = (1, 3, 5)
 STRIDES = (1, 2)
 
@@ -113,7 +118,13 @@ class Crossing:
 
 
 class CodecVariables(Protocol):
-    """The codecs among which a family of plans chooses."""
+    """The codecs among which a family of plans chooses.
+
+    Attributes:
+        part: which part of a plan they are, `codec` or `coder`.
+    """
+
+    part: ClassVar[str]
 
     @property
     def variables(self) -> tuple[Variable, ...]:
@@ -135,13 +146,13 @@ class CodecVariables(Protocol):
         """Return the work of encoders and decoders under a counting rule, (B,) each."""
 
     def ref(self, row: Sequence[int], at: Crossing) -> str:
-        """Return the codec of one plan, as plans name it."""
+        """Return the part of one plan, as plans name it."""
 
     def row(self, ref: str, at: Crossing) -> list[int]:
-        """Return the row of one plan from its codec.
+        """Return the row of one plan from its part.
 
         Raises:
-            CoinferError: when it is none of these codecs, or does not fit what crosses.
+            CoinferError: when it is none of these parts, or does not fit what crosses.
         """
 
 
@@ -149,6 +160,7 @@ class CodecVariables(Protocol):
 class NoCodec:
     """What crosses is sent as it is."""
 
+    part: ClassVar[str] = "codec"
     variables: ClassVar[tuple[Variable, ...]] = ()
 
     def rows(self, u: Floats, at: Crossing) -> Counts:
@@ -199,6 +211,8 @@ class ConvLinear:
         zeroed: whether what a plan does not have counts as 0 in its features; else it counts as
             what narrows least.
     """
+
+    part: ClassVar[str] = "codec"
 
     channels: int
     vector: int
@@ -365,6 +379,8 @@ class BottleNet:
         channels: most channels at any cut.
     """
 
+    part: ClassVar[str] = "codec"
+
     channels: int
 
     @property
@@ -450,6 +466,8 @@ class Cia:
         units_at: of the convolution (0 for none) and the linear layer, unpruned, at each cut of
             the box.
     """
+
+    part: ClassVar[str] = "codec"
 
     max_sparsity: float
     units_at: tuple[tuple[int, int], ...]
@@ -541,6 +559,8 @@ class AsymmetricCode:
         channels: most channels at any cut.
     """
 
+    part: ClassVar[str] = "codec"
+
     channels: int
 
     @property
@@ -620,6 +640,8 @@ class ThreeStep:
     Attributes:
         channels: most channels (or elements of what is no map) at any cut.
     """
+
+    part: ClassVar[str] = "codec"
 
     channels: int
 
@@ -704,6 +726,53 @@ def _cia_units(shape: tuple[int, ...]) -> tuple[int, int]:
     channels = [stage.channels for stage in stages if isinstance(stage, Conv)]
     (width,) = (stage.units for stage in stages if isinstance(stage, Fc))
     return (*channels, 0)[0], width
+
+
+@dataclass(frozen=True)
+class QuantisedBits:
+    """No codec: every element in 1 to 8 bits, Huffman-coded (`quantised_coder`)."""
+
+    part: ClassVar[str] = "coder"
+    variables: ClassVar[tuple[Variable, ...]] = (
+        Variable("bits", BITS[0], BITS[-1], effect=1, absent=BITS[-1]),
+    )
+
+    def rows(self, u: Floats, at: Crossing) -> Counts:
+        """Return bits, (B, 1); 0 where nothing is sent."""
+        return whole(u, BITS[0], BITS[-1]) * at.sent[:, None]
+
+    def units(self, rows: Counts, at: Crossing) -> Floats:
+        """Return points (B, 1); what is not sent has the most bits."""
+        return unit_of_whole(np.where(rows == 0, BITS[-1], rows), BITS[0], BITS[-1])
+
+    def elements(self, rows: Counts, at: Crossing) -> Counts:
+        """Return what crosses."""
+        return at.elements
+
+    def encodes(self, rows: Counts, at: Crossing) -> Flags:
+        """Return wherever a feature crosses: quantising loses something."""
+        return at.sent
+
+    def work(self, rows: Counts, at: Crossing, rules: str) -> tuple[Counts, Counts]:
+        """Return no work: coders cost nothing (no paper counts them)."""
+        nothing = np.zeros(len(rows), dtype=np.int64)
+        return nothing, nothing
+
+    def ref(self, row: Sequence[int], at: Crossing) -> str:
+        """Return `huffman[bits=...]`; `float32` where nothing is sent."""
+        return quantised_coder(row[0]) if at.sent[0] else Float32.name
+
+    def row(self, ref: str, at: Crossing) -> list[int]:
+        """Return bits."""
+        accepted = {self.ref([bits], at): bits for bits in BITS}
+        if ref not in accepted:
+            raise CoinferError(f"its coder is '{ref}'; accepted: {', '.join(accepted)}")
+        return [accepted[ref]] if at.sent[0] else [0]
+
+
+def quantised_coder(bits: int) -> str:
+    """Return the coder of a `quantised` plan: so many bits an element, then Huffman."""
+    return str(Ref(HUFFMAN, (("bits", bits),)))
 
 
 def _of_cut(rows: Counts, at: Crossing) -> Counts:

@@ -26,15 +26,17 @@ class Family:
         prunes: `each` prune group by itself, all convolutions by one `uniform` sparsity, `twice`
             (uniformly, then the layer before the cut again), each group of the `device`'s side of
             the cut by itself and nothing behind it, or `none`.
-        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia`, `three-step` or
-            `asymmetric`.
+        codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia`, `three-step`, `asymmetric`,
+            or `quantised`: no codec, but the feature in b bits an element, Huffman-coded.
         noisy: whether an AWGN channel of some SNR follows the codec.
         criterion, schedule: how pruned units are chosen and trained.
         coder: how what crosses is sent.
     """
 
     prunes: Literal["each", "uniform", "twice", "device", "none"]
-    codec: Literal["none", "conv-linear", "bottlenet++", "cia", "three-step", "asymmetric"]
+    codec: Literal[
+        "none", "conv-linear", "bottlenet++", "cia", "three-step", "asymmetric", "quantised"
+    ]
     noisy: bool = False
     criterion: str = "l1"
     schedule: str = "one-shot"
@@ -54,6 +56,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "fpgm": Family("uniform", "none", criterion="fpgm"),
         "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
         "bottlenet++": Family("none", "bottlenet++"),
+        "cpcdrl": Family("device", "none", criterion="lasso[batches=24]"),
         "cia": Family("device", "cia"),
         "three-step": Family(
             *("device", "three-step"),
@@ -61,6 +64,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             schedule="incremental",
             coder="codebook[bits=8,high=1,low=-1]",
         ),
+        "quantised": Family("none", "quantised"),
         "three-step-jscc": Family(
             *("device", "three-step", True), criterion="l2", schedule="incremental"
         ),
@@ -68,6 +72,9 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "ipdr": Family("device", "three-step", criterion="l2", schedule="incremental"),
     }
 )
+
+UNTRAINED = frozenset({"quantised"})
+"""Families whose papers train nothing: recipe `untrained` where no other is asked for."""
 
 
 def block_cuts(graph: LayerGraph) -> tuple[Cut, ...]:

@@ -258,7 +258,8 @@ def _train_through_codec(job: Job, network: SplitNetwork, progress: Progress | N
     halves.requires_grad_(True)
     network.transmitting = True
     spent += _train(job, network, job.recipe.stage("joint"), "joint", progress)
-    _calibrate(job, network)
+    if spent.images:  # codes have changed
+        _calibrate(job, network)
     return spent
 
 

@@ -97,7 +97,8 @@ class Recipe:
     Attributes:
         name, version: how people call it.
         phases: what is trained, one after the other. Phases that have nothing to train (those of
-            the codec where a plan has none) are left out.
+            the codec where a plan has none) are left out. Without any, the unpruned network after
+            the recipe is the pretrained one, and so is the baseline (design ruling 4).
         precision: `bf16` computes convolutions and matrix products in bfloat16 while training;
             every accuracy is measured in float32.
         threads: of one training on a CPU; more would change the last bits of its sums.
@@ -178,6 +179,9 @@ CPU = Recipe(
     ),
 )
 
+# Nothing is trained: what a plan loses is lost against the pretrained network as it is.
+UNTRAINED = Recipe("untrained", 1, (), precision="fp32")
+
 DIGITS = Recipe(
     "digits",
     1,
@@ -234,7 +238,9 @@ PRETRAIN_DIGITS = Recipe(
     he_init=True,
 )
 
-RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in (PAPER, CPU, QUICK, DIGITS)}
+RECIPES: Mapping[str, Recipe] = {
+    recipe.name: recipe for recipe in (PAPER, CPU, QUICK, UNTRAINED, DIGITS)
+}
 
 PRETRAIN_RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe

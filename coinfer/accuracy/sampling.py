@@ -7,6 +7,8 @@ The design is one sequence, of which `samples` returns a beginning: a longer one
 Corners come first, then blocks of Sobol points and of adaptive points, half and half. An adaptive
 block depends on the accuracies measured for what stands before it, and on nothing else, so that a
 sweep that was killed goes on as if it had not been.
+
+A family with few plans has them all, one after the other.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from coinfer.checks import whole_number
 from coinfer.errors import CoinferError
 from coinfer.plan import Plan
 
-Why = Literal["corner", "sobol", "adaptive"]
+Why = Literal["corner", "sobol", "adaptive", "every"]
 Measured = Mapping[str, float | None]
 
 # The design behind the corners: so many Sobol points, as many adaptive ones in rounds, and then
@@ -164,6 +166,11 @@ def _sequence(
 ) -> Iterator[DesignPoint]:
     """Yield the design up to the first adaptive round for which accuracies are missing."""
     design = _Design(box)
+    every = box.every()
+    if every is not None:
+        for plan in box.plans(every):
+            yield DesignPoint(plan, "every")
+        return
     first = corners(box)
     for plan in design.new(first, len(first)):
         yield DesignPoint(plan, "corner")

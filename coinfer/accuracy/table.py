@@ -60,7 +60,8 @@ class Sample:
     """A measured plan of a table.
 
     Attributes:
-        why: what put it into the design: `corner`, `sobol` or `adaptive`.
+        why: what put it into the design: `corner`, `sobol`, `adaptive`, or `every` where that has
+            all plans.
         measurement: the results.
         seconds: wall time of building, training and measuring it.
         machine: hardware and versions, a key of the table's `machines`.

@@ -6,17 +6,13 @@ truncated normal whose deviation decays per episode, uniform actions in a warm-u
 measured against a moving average.
 
 Every number drawn (initial weights, exploration, minibatches) comes from the generator handed in;
-torch's own is never touched. The parameters of a network are one flat vector, so that Adam and the
-soft update of the targets are a few operations on it, and gradients are written out by hand: a
-search makes tens of thousands of updates.
+torch's own is never touched.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,14 +23,10 @@ from torch import Tensor
 
 from coinfer.checks import finite_positive, real_number, whole_number, whole_shape
 from coinfer.errors import CoinferError
+from coinfer.search.nets import Adam, Net, one_thread
 
 Floats = NDArray[np.float64]
 
-# Range of the weights of the output layers (Lillicrap et al. 2016, section 7): at first an actor
-# with a sigmoid answers 0.5 everywhere.
-_LAST = 3e-3
-# Adam's (Kingma and Ba 2015).
-_BETA1, _BETA2, _EPSILON = 0.9, 0.999, 1e-8
 # The smallest action: (0, 1] has none.
 _LEAST = 2.0**-20
 
@@ -113,11 +105,11 @@ class Ddpg:
         self.baseline: float | None = None
         self._rng = rng
         size = settings.state_size
-        self._actor = _Net.drawn((size, *settings.hidden, 1), rng)
-        self._critic = _Net.drawn((size + 1, *settings.hidden, 1), rng)
+        self._actor = Net.drawn((size, *settings.hidden, 1), rng)
+        self._critic = Net.drawn((size + 1, *settings.hidden, 1), rng)
         self._actor_target, self._critic_target = self._actor.copy(), self._critic.copy()
-        self._actor_adam = _Adam(self._actor, settings.actor_lr)
-        self._critic_adam = _Adam(self._critic, settings.critic_lr)
+        self._actor_adam = Adam(self._actor, settings.actor_lr)
+        self._critic_adam = Adam(self._critic, settings.critic_lr)
         # A row: state, action, reward, next state, 1 where there is one.
         self._memory = torch.zeros(settings.buffer_size, 2 * size + 3)
         self._remembered = 0
@@ -321,101 +313,6 @@ def min_max(values: ArrayLike, low: ArrayLike, high: ArrayLike) -> Floats:
     span = np.asarray(high, dtype=np.float64) - first
     scaled: Floats = (np.asarray(values, dtype=np.float64) - first) / np.where(span > 0, span, 1.0)
     return np.clip(np.where(span > 0, scaled, 0.0), 0.0, 1.0)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with torch on one thread, so that the number of cores changes no bit."""
-    threads = torch.get_num_threads()
-    if threads == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-class _Net:
-    """Layers with rectifiers between them and one linear output; its parameters are one vector."""
-
-    def __init__(self, sizes: Sequence[int], parameters: Tensor) -> None:
-        self.sizes = tuple(sizes)
-        self.parameters = parameters
-        self.layers: list[tuple[Tensor, Tensor]] = []  # weights (out, in) and biases, as views
-        place = 0
-        for fan_in, fan_out in pairwise(sizes):
-            middle, end = place + fan_in * fan_out, place + (fan_in + 1) * fan_out
-            weight = parameters[place:middle].view(fan_out, fan_in)
-            self.layers.append((weight, parameters[middle:end]))
-            place = end
-
-    @classmethod
-    def drawn(cls, sizes: Sequence[int], rng: np.random.Generator) -> _Net:
-        """Return a network with uniform weights: within 1/sqrt(fan in), in the last layer 0.003."""
-        ranges = [fan_in**-0.5 for fan_in in sizes[:-2]] + [_LAST]
-        parts = [
-            rng.uniform(-most, most, (fan_in + 1) * fan_out)
-            for most, (fan_in, fan_out) in zip(ranges, pairwise(sizes), strict=True)
-        ]
-        return cls(sizes, torch.from_numpy(np.concatenate(parts)).float())
-
-    def copy(self) -> _Net:
-        """Return a network of its own with the same parameters."""
-        return _Net(self.sizes, self.parameters.clone())
-
-    def forward(self, rows: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Return what every layer reads, and the outputs (B, 1) of rows (B, inputs)."""
-        reads = [rows]
-        for weight, bias in self.layers[:-1]:
-            reads.append(torch.addmm(bias, reads[-1], weight.t()).relu_())
-        weight, bias = self.layers[-1]
-        return reads, torch.addmm(bias, reads[-1], weight.t())
-
-    def value(self, rows: Tensor) -> Tensor:
-        """Return the outputs (B, 1) of rows (B, inputs)."""
-        return self.forward(rows)[1]
-
-    def backward(self, reads: list[Tensor], slope: Tensor, gradient: _Net | None = None) -> Tensor:
-        """Return a loss's slope by the rows, (B, inputs), from that by the outputs, (B, 1).
-
-        Args:
-            reads: as of `forward`.
-            slope: of the loss by the outputs.
-            gradient: takes the loss's gradient by the parameters.
-        """
-        for place in reversed(range(len(self.layers))):
-            if gradient is not None:
-                weight, bias = gradient.layers[place]
-                torch.mm(slope.t(), reads[place], out=weight)
-                torch.sum(slope, 0, out=bias)
-            slope = slope @ self.layers[place][0]
-            if place:  # through the rectifier
-                slope *= reads[place] > 0
-        return slope
-
-
-class _Adam:
-    """Adam on the parameters of a network (Kingma and Ba 2015, Algorithm 1)."""
-
-    def __init__(self, net: _Net, lr: float) -> None:
-        self._parameters, self._lr = net.parameters, lr
-        self.gradient = _Net(net.sizes, torch.zeros_like(net.parameters))
-        self.mean = torch.zeros_like(net.parameters)
-        self.square = torch.zeros_like(net.parameters)
-        self._spread = torch.empty_like(net.parameters)
-        self.steps = 0
-
-    def step(self) -> None:
-        """Follow the gradient."""
-        self.steps += 1
-        slope = self.gradient.parameters
-        self.mean.lerp_(slope, 1.0 - _BETA1)
-        self.square.mul_(_BETA2).addcmul_(slope, slope, value=1.0 - _BETA2)
-        corrected = (1.0 - _BETA2**self.steps) ** 0.5
-        spread = torch.sqrt(self.square, out=self._spread).div_(corrected).add_(_EPSILON)
-        self._parameters.addcdiv_(self.mean, spread, value=-self._lr / (1.0 - _BETA1**self.steps))
 
 
 def _share(name: str, value: object) -> None:

@@ -163,6 +163,8 @@ class Problem:
         source: what the sensor delivers.
         cuts: which of the box's cuts may be used, (len(box.cuts),); others are never acceptable.
         objective: what is least.
+        snr_db: of every run's channel, (R,), where the box's plans go through one: the scenario
+            says it, so it is no coordinate of the points; None for other boxes.
     """
 
     box: Box
@@ -173,6 +175,19 @@ class Problem:
     source: Source
     cuts: Flags
     objective: Objective = "latency"
+    snr_db: Floats | None = None
+
+    @property
+    def dimension(self) -> int:
+        """Coordinates of a point: the box's variables that are searched."""
+        return self.box.dimension - (self.snr_db is not None)
+
+    def decide(self, runs: Runs, points: Floats) -> Decisions:
+        """Return what points (B, D) of runs (B,) stand for."""
+        if self.snr_db is None:
+            return self.box.decide(points)
+        low, high = self.box.snr_db
+        return self.box.decide(np.column_stack([points, (self.snr_db[runs] - low) / (high - low)]))
 
     def judge(self, runs: Runs, points: Floats) -> tuple[Flags, Floats]:
         """Return whether points (B, D) of runs (B,) may be taken, and what they cost, (B,)."""
@@ -181,18 +196,19 @@ class Problem:
 
     def assess(self, runs: Runs, points: Floats) -> tuple[Floats, Flags, Floats]:
         """Return accuracies of points (B, D) of runs (B,), and what `judge` says of them."""
-        decisions = self.box.decide(points)
+        decisions = self.decide(runs, points)
         accuracy = predicted(self.box, self.predict, decisions, self.baseline)
         acceptable = (accuracy > self.floor) & self.cuts[decisions.cut]
         return accuracy, acceptable, self._cost(runs, decisions, self.objective)
 
-    def accuracy(self, points: Floats) -> Floats:
-        """Return the predicted accuracies of points (B, D), (B,)."""
-        return predicted(self.box, self.predict, self.box.decide(points), self.baseline)
+    def accuracy(self, points: Floats, runs: Runs | None = None) -> Floats:
+        """Return the predicted accuracies of points (B, D), (B,), all of the first run if None."""
+        runs = np.zeros(len(points), dtype=np.int64) if runs is None else runs
+        return predicted(self.box, self.predict, self.decide(runs, points), self.baseline)
 
     def cost(self, runs: Runs, points: Floats, objective: Objective) -> Floats:
         """Return what points (B, D) of runs (B,) cost, in seconds or joules, (B,)."""
-        return self._cost(runs, self.box.decide(points), objective)
+        return self._cost(runs, self.decide(runs, points), objective)
 
     def _cost(self, runs: Runs, decisions: Decisions, objective: Objective) -> Floats:
         work = box_workload(self.box, decisions, self.environments.convention, self.source)
@@ -208,8 +224,9 @@ class Problem:
         (allowed,) = np.nonzero(self.cuts)
         if not len(allowed):
             return None
-        unpruned = np.zeros((len(allowed), self.box.dimension))
-        unpruned[:, [variable.effect > 0 for variable in self.box.variables]] = 1.0
+        unpruned = np.zeros((len(allowed), self.dimension))
+        searched = self.box.variables[: self.dimension]
+        unpruned[:, [variable.effect > 0 for variable in searched]] = 1.0
         unpruned[:, self.box.names.index("cut")] = (allowed + 0.5) / len(self.box.cuts)
         which = np.repeat(np.arange(runs), len(allowed))
         acceptable, cost = self.judge(which, np.tile(unpruned, (runs, 1)))
@@ -221,5 +238,7 @@ class Problem:
 
 
 def refusal(scenario: Scenario, objective: Objective) -> str:
-    """Return why an objective cannot be computed in a scenario, or ''."""
+    """Return why a search cannot compare plans by an objective in a scenario, or ''."""
+    if not scenario.rate_bps > 0.0:
+        return "nothing gets through the link, so that plans which send cannot be compared"
     return missing_watts(scenario.device, scenario.link) if objective == "energy" else ""

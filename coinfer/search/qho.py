@@ -376,6 +376,7 @@ class Qho:
         asked[runs] = True
         ready = np.flatnonzero(asked & ~state.pending.any(axis=1))
         stage = state.stage[ready]
+        there = set(stage.tolist())
         for kind, end in (
             (START, self._end_start),
             (SAFE, self._end_safe),
@@ -383,9 +384,8 @@ class Qho:
             (MEAN, self._end_mean),
             (AROUND, self._end_mean),
         ):
-            chosen = ready[stage == kind]
-            if len(chosen):
-                end(chosen)
+            if kind in there:
+                end(ready[stage == kind])
         if self._budget is not None:
             self._end_spent(self._budget)
 

@@ -1,0 +1,131 @@
+"""Claims and findings as the pages show them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from reports.numbers import slug
+from reports.rowtable import KEY_DIGITS
+from reproduce.claims import Claim
+from reproduce.figures import figures
+from reproduce.findings import Found
+from reproduce.present import excluded_name, statement_text, verdict_counts
+from reproduce.scorecard import LABELS, OPEN, VERDICTS, Judged, number_text, used_name
+
+# A mark beside every verdict, so that none is told by colour alone.
+MARKS = {
+    "reproduced": "✓",
+    "ordering holds": "✓",
+    "deviates": "≠",
+    "not reproducible": "?",
+    "not measured": "…",
+    "pending": "…",
+}
+
+
+def verdict_tiles(judged: Sequence[Judged]) -> list[dict[str, Any]]:
+    """How many claims got each verdict."""
+    counts = verdict_counts(judged)
+    return [
+        {
+            "verdict": verdict,
+            "name": LABELS.get(verdict, verdict),
+            "slug": slug(verdict),
+            "mark": MARKS[verdict],
+            "count": counts[verdict],
+        }
+        for verdict in VERDICTS
+    ]
+
+
+def claim_view(one: Judged, anchors: Collection[str]) -> dict[str, Any]:
+    """A judged claim; numbers link to those rows whose keys are in `anchors`."""
+    figure = figure_of(one.claim)
+    return {
+        "id": one.claim.id,
+        "paper": one.claim.paper,
+        "place": one.claim.place,
+        "statement": statement_text(one),
+        "kind": one.claim.kind,
+        "ours": one.ours_text,
+        "ours_value": one.ours,
+        "theirs": one.theirs_text,
+        "theirs_value": one.claim.theirs,
+        "deviation": one.deviation_text,
+        "deviation_value": one.deviation,
+        "verdict": one.verdict,
+        "verdict_place": VERDICTS.index(one.verdict),
+        "open": one.verdict in OPEN,
+        "slug": slug(one.verdict),
+        "mark": MARKS[one.verdict],
+        "cause": one.cause,
+        "evidence": one.evidence,
+        "conditions": one.conditions,
+        "figure": figure,
+        "numbers": [
+            {
+                "name": used_name(one, used),
+                "value": number_text(used.value, one.claim.unit),
+                "evidence": used.evidence,
+                "rows": [
+                    {"key": key, "short": key[:KEY_DIGITS], "shown": key in anchors}
+                    for key in used.rows
+                ],
+            }
+            for used in one.used
+        ],
+        "excluded": [(excluded_name(out), out.reason) for out in one.claim.excluded],
+    }
+
+
+def figure_of(claim: Claim) -> str:
+    """Name of the figure that a claim is about; '' for none of ours."""
+    found = (f for f in figures().values() if f.paper == claim.paper and claim.stem in f.stems)
+    return next((figure.name for figure in found), "")
+
+
+def finding_view(one: Found) -> dict[str, Any]:
+    """An answered finding, with the experiment that shows it."""
+    finding = one.finding
+    figure = next((f.name for f in figures().values() if finding.id in f.asks), "")
+    return {
+        "id": finding.id,
+        "paper": finding.paper,
+        "place": finding.place,
+        "says": finding.says,
+        "question": finding.question,
+        "outcome": one.outcome,
+        "slug": slug(one.outcome),
+        "text": one.text,
+        "evidence": one.evidence,
+        "numbers": [number.text for number in one.numbers],
+        "figure": figure,
+        "experiment": experiment(finding.matrix, finding.networks),
+    }
+
+
+def experiment(matrices: Sequence[str], networks: Sequence[str] = (), table: str = "") -> str:
+    """The commands that show it, in backquotes; '' where there is nothing to run."""
+    steps = [f"`coinfer run {matrix} --store FILE`" for matrix in matrices]
+    steps += [f"`coinfer trace {network}`" for network in networks]
+    steps += [f"`{table}`"] if table else []
+    return ", ".join(steps)
+
+
+def experiment_of(claim: Claim) -> str:
+    """The commands that decide a claim."""
+    if claim.measured is not None:
+        from reproduce.measured import how_to_measure
+
+        return how_to_measure(claim.measured)
+    networks = (claim.network.model,) if claim.network is not None else ()
+    return experiment((claim.matrix,) if claim.matrix else (), networks)
+
+
+def by_paper(views: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
+    """Views of claims or findings by the letter of their paper, in order."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for view in views:
+        found.setdefault(view["paper"], []).append(view)
+    return found

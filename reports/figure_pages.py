@@ -1,0 +1,85 @@
+"""A page per figure: the drawing, the paper's claims beside ours, files, and how to make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from reports.drawings import matrices_of
+from reproduce.claims import papers
+
+if TYPE_CHECKING:
+    from reports.drawings import Drawn, Figures
+    from reproduce.figures import Figure
+
+_KINDS = {".csv": "data (CSV)", ".svg": "drawing (SVG)", ".png": "image (PNG)", ".pdf": "PDF",
+          ".json": "origin (JSON)"}  # fmt: skip
+
+
+def figure_views(
+    found: Figures, claims: Sequence[Mapping[str, Any]], findings: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """What the pages show of every figure, drawn or not, in the order of the registry."""
+    from reproduce.figures import figures
+
+    drawn = {one.figure.name: one for one in found.drawn}
+    outdated = {figure.name for figure in found.outdated}
+    return [
+        _view(figure, drawn.get(name), name in outdated, claims, findings)
+        for name, figure in figures().items()
+    ]
+
+
+def _view(
+    figure: Figure,
+    drawn: Drawn | None,
+    outdated: bool,
+    claims: Sequence[Mapping[str, Any]],
+    findings: Sequence[Mapping[str, Any]],
+) -> dict[str, Any]:
+    from markupsafe import Markup
+
+    own = [claim for claim in claims if figure.paper and claim["figure"] == figure.name]
+    return {
+        "name": figure.name,
+        "title": figure.title,
+        "page": f"figure-{figure.name}.html",
+        "paper": figure.paper,
+        "reference": papers()[figure.paper].reference if figure.paper else "",
+        "reads": figure.reads,
+        "matrices": matrices_of(figure),
+        # Our own drawing: its text is ours, and the only markup that is not escaped.
+        "svg": Markup(drawn.svg) if drawn else "",  # noqa: S704
+        "drawn": drawn is not None,
+        "table": [[_shown(cell) for cell in line] for line in drawn.table] if drawn else [],
+        "files": _files(drawn) if drawn else [],
+        "outdated": outdated,
+        "rows": len(drawn.rows) if drawn else 0,
+        "claims": own,
+        "decided": [claim for claim in own if not claim["open"]],
+        "open": [claim for claim in own if claim["open"]],
+        "findings": [found for found in findings if found["figure"] == figure.name],
+    }
+
+
+def _shown(cell: str) -> dict[str, str]:
+    """A cell of a table's data: a number with four digits, and exactly, to sort by."""
+    try:
+        number = float(cell)
+    except ValueError:
+        return {"text": cell, "value": ""}
+    text = cell if number.is_integer() and abs(number) < 1e6 else f"{number:.4g}"
+    return {"text": text, "value": cell}
+
+
+def _files(drawn: Drawn) -> list[dict[str, str]]:
+    order = list(_KINDS)
+
+    def place(name: str) -> int:
+        suffix = name[name.rindex(".") :]
+        return order.index(suffix) if suffix in order else len(order)
+
+    return [
+        {"name": name, "kind": _KINDS.get(name[name.rindex(".") :], "file")}
+        for name in sorted(drawn.files, key=lambda name: (place(name), name))
+    ]
