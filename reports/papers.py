@@ -87,7 +87,7 @@ def method_pages(verdicts: Verdicts) -> dict[str, str]:
     methods = installed_methods()
     cards = [cls.card for name, cls in methods.classes.items() if _ours(methods.origins[name])]
     found = _pages(cards, papers())
-    of_card = {card.name: page for page in found for card in page.cards}
+    of_card = {card.name: page for page in reversed(found) for card in page.cards}
     return {
         "methods.md": _methods_page(cards, of_card),
         "papers/index.md": _index(found, verdicts),
@@ -101,15 +101,18 @@ def _ours(origin: str) -> bool:
 
 
 def _pages(cards: Sequence[MethodCard], known: Mapping[str, Paper]) -> list[_Page]:
-    """Return a page per paper whose claims are scored, and one per other paper with a method."""
+    """Return a page per paper whose claims are scored, and one per other paper with a method.
+
+    A baseline of two papers is on the pages of both.
+    """
     pages = []
-    left = [card for card in cards if card.fidelity != "ours"]
+    published = [card for card in cards if card.fidelity != "ours"]
     for paper in known.values():
-        own = tuple(card for card in left if _describes(paper, card))
-        left = [card for card in left if card not in own]
+        own = tuple(card for card in published if _describes(paper, card))
         title = _title(paper.reference)
         pages.append(_Page(PAPERS[paper.letter], title, paper.reference, paper, own))
-    for card in left:
+    told = {card.name for page in pages for card in page.cards}
+    for card in (card for card in published if card.name not in told):
         title = _title(card.reference)
         slug = _plain(card.name).replace(" ", "-")
         pages.append(_Page(slug, title, card.reference, None, (card,)))

@@ -59,22 +59,9 @@ def alone(words: list[str]) -> Iterator[list[str]]:
 # Pages written by hand; what is made from the code is made from these commands.
 PAGES = [*ROOT.glob("docs/[a-z]*.md"), *ROOT.glob("docs/howto/*.md")]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in PAGES)]
-GATE = "docs/howto/guard-numbers.md"
 
 
-@pytest.mark.parametrize(
-    "document",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(
-                name == GATE and "gate" not in cli.list_commands(click.Context(cli)),
-                reason="the command it tells of is not there yet",
-            ),
-        )
-        for name in DOCUMENTS
-    ],
-)
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_and_option_in_the_documents_exists(document: str) -> None:
     for arguments in commands(document):
         group: click.Command = cli

@@ -145,6 +145,14 @@ def test_three_origins_are_equals(file: str, capsys: pytest.CaptureFixture[str])
     assert mentions[0] > 0
     assert len(set(mentions)) == 1
 
+    gate = ("gate", "three.toml", *stored, "--baseline", "b.json", *with_file)
+    said(capsys, *gate, "--update")
+    baseline = Path("b.json").read_text()
+    said(capsys, *gate)
+    counts = [baseline.count(f'"{name}"') for name in NAMES]
+    assert counts[0] > 0
+    assert len(set(counts)) == 1
+
     missing = said(capsys, "explain-miss", *stored, "three.toml", *with_file)
     assert not any(name in missing for name in NAMES), missing
 
@@ -156,8 +164,9 @@ def test_a_method_of_a_file_that_learns_can_be_frozen(
     learns = MATRIX.replace('"alexnet"', '"alexnet-cifar"').replace('["3g", "wifi"]', '"3g"')
     Path("learns.toml").write_text(learns + 'methods = ["from_file_learns"]\n')
     said(capsys, "run", "learns.toml", "--store", "l.sqlite", "--method-file", file, "--quiet")
-    words = ["freeze", "learns.toml", "--store", "l.sqlite", "-o", "frozen.json"]
+    words = ["freeze", "learns.toml", "--store", "l.sqlite", "-o", "frozen", "--quiet"]
     assert run(words) == 2  # it is not known without its file
     assert "unknown method 'from_file_learns'" in capsys.readouterr().err
     said(capsys, *words, "--method-file", file)
-    assert len(json.loads(Path("frozen.json").read_text())["answers"]) == 2
+    (frozen,) = Path("frozen").iterdir()
+    assert len(json.loads(frozen.read_text())["answers"]) == 2
