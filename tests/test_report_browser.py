@@ -169,9 +169,7 @@ def test_the_scorecard_is_filtered_and_sorted(page: Any, site: Path) -> None:
 def test_tables_are_sorted_with_the_keyboard(page: Any, site: Path) -> None:
     page.goto((site / "scorecard.html").as_uri())
     head = page.locator("#claims thead th", has_text="Theirs")
-    values = (
-        "all => all.map(row => row.cells[3].dataset.v).filter(v => v !== '').map(Number)"
-    )
+    values = "all => all.map(row => row.cells[3].dataset.v).filter(v => v !== '').map(Number)"
     for order, sign in (("ascending", 1), ("descending", -1)):
         head.get_by_role("button").focus()
         page.keyboard.press("Enter")
