@@ -107,10 +107,9 @@ class GridMethod(Method):
         """Predict the accuracy of every plan of the grid and tabulate the acceptable ones.
 
         The library's data are those of `predictor_library`, how many distinct plans the `grid` has
-        at the cuts allowed, and the `acceptable` ones as columns, in its order: their `number` in
-        the grid, what defines them (`cut`, `kept`, `codec`), their work and `accuracy`, and
-        `device_bytes` where a method heeds them. Where a noisy channel follows there are the former
-        alone.
+        at the cuts allowed, and the `acceptable` ones in its order: their `number` in the grid and
+        their `columns`, with `device_bytes` where a method heeds them. Where a noisy channel
+        follows there is neither: accuracies depend on the SNR.
         """
         library = predictor_library(self.task_of(task), self.plans, context)
         box = self.box_of(task, context.convention)
@@ -190,10 +189,7 @@ def answer_of(
     evaluations: int,
     snr_db: float = np.nan,
 ) -> Candidate:
-    """Return a plan of `columns`, by its row, as an answer that takes so long.
-
-    `snr_db` is that of the channel its code goes through, NaN for none.
-    """
+    """Return a plan of `columns`, by its row, as an answer that takes so long (at an SNR)."""
     kept, cut, codec = (
         np.array([table[name][row]], dtype=np.int64) for name in ("kept", "cut", "codec")
     )
@@ -232,9 +228,9 @@ def _fastest(
     (rows,) = np.nonzero(looked_at)
     if not len(rows):
         return Candidate(Selection(None, "infeasible", evaluations=limit), np.inf)
-    time = seconds(table, scenario)[rows]
-    best = int(np.argmin(time))
-    return answer_of(table, int(rows[best]), box, float(time[best]), limit, snr_db)
+    time = seconds(table, scenario)
+    best = int(rows[np.argmin(time[rows])])
+    return answer_of(table, best, box, float(time[best]), limit, snr_db)
 
 
 def _snr_db(box: Box, scenario: Scenario) -> float:

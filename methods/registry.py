@@ -46,10 +46,10 @@ BUILT_IN: tuple[type[Method], ...] = (
     Fpgm,
     Greedy,
     BottleNet,
-    Cia,
     ThreeStep,
     Ipdr,
     Paa,
+    Cia,
     Qho,
     Exhaustive,
 )

@@ -402,6 +402,7 @@ def test_older_answers_of_a_cell_are_counted_and_not_shown() -> None:
     assert "decide no claim" not in text
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize("name", ["harness", "method"])
 def test_a_store_of_other_code_decides_no_claim_and_draws_no_figure(
     tmp_path: Path, name: str

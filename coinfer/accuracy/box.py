@@ -16,11 +16,11 @@ features, hence one predicted accuracy, wherever it comes from.
 | `cia` | a sparsity per prune group (behind the cut without effect), the cut, two of the code |
 | `cpcdrl` | those of `cia` without the code |
 | `three-step` | a sparsity per prune group (behind the cut without effect), the cut, h, flatten |
-| `quantised` | the cut, bits an element |
 | `three-step-jscc` | those of `three-step` and the SNR |
 | `ipdr` | those of `three-step` |
 | `paa` | a sparsity per prune group (behind the cut without effect), the cut, code channels and \
 stride, the SNR |
+| `quantised` | the cut, bits an element |
 
 Channels that a sum ties together (residual networks) are not pruned, except before a cut of
 `two-step`: only inner widths shrink.
@@ -191,10 +191,10 @@ class Box:
                 return Cia.of(self.cuts, self.max_sparsity)
             case "three-step":
                 return ThreeStep(int(at.channels.max()))
-            case "quantised":
-                return QuantisedBits()
             case "asymmetric":
                 return AsymmetricCode(int(at.channels.max()))
+            case "quantised":
+                return QuantisedBits()
             case _:
                 channels = int(at.channels[at.maps].max(initial=1))
                 vector = int(at.elements[at.vectors].max(initial=1))
