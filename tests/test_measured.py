@@ -396,7 +396,9 @@ def test_the_best_plan_known_costs_no_more_than_what_qho_chose_and_is_read_back(
     cells = [replace(cell, link=link) for link in ("3g", "wifi")]
     one_cut = Catalog().canonical(replace(cell, convention="qho2024[cut=features.2]"))
     rows = [answer(one) for one in cells]
-    best = freezing.best_plans([*cells, one_cut, replace(CELL, method="all_local")], rows)
+    best = freezing.best_plans(
+        [*cells, one_cut, replace(CELL, method="all_local")], rows, Catalog()
+    )
     assert list(best) == [best_file.scene_of(one) for one in cells]
     write_best(tmp_path / "best" / "mine.json", best, {})
     monkeypatch.setattr(best_file, "files", lambda _: tmp_path)
