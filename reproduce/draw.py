@@ -109,12 +109,12 @@ def user_style(path: Path) -> Iterator[None]:
     import matplotlib
 
     try:
-        settings = dict(matplotlib.rc_params_from_file(path, use_default_template=False))
+        found: Any = matplotlib.rc_params_from_file(path, use_default_template=False)
     except (OSError, ValueError, KeyError) as error:
         raise CoinferError(f"style '{path}': {one_line(error)}") from error
-    if not settings:
+    if not found:
         raise CoinferError(f"style '{path}' sets nothing; accepted is a Matplotlib style file")
-    token = _USER_STYLE.set(settings)
+    token = _USER_STYLE.set(dict(found))
     try:
         yield
     finally:
