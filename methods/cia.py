@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -213,10 +214,12 @@ class Cia(Method):
         def accuracy(decisions: Decisions) -> float:
             return float(predicted(box, surrogate.accuracies, decisions, baseline)[0])
 
+        rules = context.convention.flops_rules
+        common = [surrogate.key, box.hash, repr(self), rules, baseline, floor, episodes, _code()]
+
         def agent(place: int, rng: np.random.Generator) -> dict[str, Any]:
-            half = DeviceHalf(box, place, context.convention.flops_rules, self.original)
-            what = [surrogate.key, box.hash, place, half.rules, repr(self), baseline, floor]
-            key = [*what, episodes, rng.bit_generator.state, closure_hash([__name__])]
+            half = DeviceHalf(box, place, rules, self.original)
+            key = [*common, place, rng.bit_generator.state]
             return kept(key, lambda: self.search(half, accuracy, floor, episodes, rng))
 
         with context.ledger.phase("search"):
@@ -334,3 +337,9 @@ def _fastest(library: Library, box: Box, scenario: Scenario, context: Context) -
         evaluations=data["episodes"],
     )
     return Candidate(selection, float(time[best]))
+
+
+@cache
+def _code() -> str:
+    """Return the version of what decides an agent; looking it up takes longer than some agents."""
+    return closure_hash([__name__])
