@@ -215,7 +215,7 @@ def test_every_codec_is_made_by_its_name() -> None:
     parts = Parts({}).with_classes(CODECS)
     assert {name for _, name in parts.classes} == {
         *("conv", "linear", "bottlenet++", "cia-conv", "cia-linear"),
-        *("threestep-conv", "threestep-linear"),
+        *("threestep-conv", "threestep-linear", "asymmetric"),
     }
     assert parts.codec("bottlenet++[channels=4,spatial=1]") == BottleNetPlusPlus(4, 1)
     assert parts.codec("cia-conv[channels=null,width=9]") == CiaConv(width=9)
