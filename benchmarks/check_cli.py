@@ -145,7 +145,8 @@ def _counted(results: list[Checked]) -> str:
         (sum(one.outcome == outcome for one in results), name)
         for outcome, name in (("ok", "kept"), ("fail", "not kept"), ("skip", "not asked"))
     ]
-    return f"{len(results)} promises: " + ", ".join(f"{n} {name}" for n, name in counts if n)
+    promises = "promise" if len(results) == 1 else "promises"
+    return f"{len(results)} {promises}: " + ", ".join(f"{n} {name}" for n, name in counts if n)
 
 
 def _asked(only: tuple[str, ...]) -> tuple[str, ...]:

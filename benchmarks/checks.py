@@ -32,6 +32,9 @@ LAST_RESORT_S = 5.0
 # After so many checks that ran out of time or killed their process the others are not begun.
 MOST_LOST = 2
 
+# What the watchdog writes when it ends a process (`faulthandler.dump_traceback_later`).
+_WATCHDOG = "Timeout ("
+
 # How often to look for an answer, and to say that there is none yet, in seconds.
 _LOOK_S = 0.2
 _STILL_S = 5.0
@@ -84,7 +87,7 @@ def run_checks(
             seconds_taken = perf_counter() - began
             if isinstance(done.error, CoinferError):
                 raise done.error
-            found = _settled(target, name, done, limit, seconds_taken)
+            found = _settled(target, name, done, limit)
             lost += done.died or found.happened == _too_long(limit)
             yield replace(found, seconds=seconds_taken)
     finally:
@@ -131,14 +134,14 @@ def _described(
     return found
 
 
-def _settled(target: Target, name: str, done: Done, limit: Limit, seconds: float) -> Checked:
+def _settled(target: Target, name: str, done: Done, limit: Limit) -> Checked:
     if done.value is not None:
         found: Checked = done.value
         return found
     method, _ = target.found()  # it was imported before, in a worker
     if done.error is not None:
         return failed(method, name, f"the worker fails: {one_line(done.error)}")
-    stuck = limit.last_resort_s is not None and seconds >= limit.last_resort_s
+    stuck = _WATCHDOG in done.trace  # it was ended, because nothing could interrupt it
     happened = _too_long(limit) if stuck else "it ends its process (crash, exit, or out of memory)"
     return failed(method, name, happened, line_in_trace(method, done.trace))
 

@@ -32,7 +32,14 @@ from methods.qho import Qho
 _EFFORT_SEEDS = (0,)
 
 
-def freeze_matrix(matrix: str, store: Path, selections: Path, jobs: int, progress: Progress) -> str:
+def freeze_matrix(
+    matrix: str,
+    store: Path,
+    selections: Path,
+    jobs: int,
+    progress: Progress,
+    method_files: tuple[str, ...] = (),
+) -> str:
     """Write the selections of a matrix, computing first what the store lacks; return what was done.
 
     Args:
@@ -41,18 +48,20 @@ def freeze_matrix(matrix: str, store: Path, selections: Path, jobs: int, progres
         selections: folder of the selections; the best plans known go into `best` beside it.
         jobs: worker processes; 0 for one per core.
         progress: shown how far it is.
+        method_files: that bring methods of the matrix.
 
     Raises:
         CoinferError: when a cell fails, or no method chose a plan: there is nothing to freeze.
     """
-    summary = run(load(matrix), store, catalog=Catalog(), jobs=jobs, progress=progress)
+    catalog = Catalog(method_files)
+    summary = run(load(matrix), store, catalog=catalog, jobs=jobs, progress=progress)
     if summary.exit_code:
         raise CoinferError(f"{matrix}: {'; '.join(line.strip() for line in summary.lines())}")
-    rows = learned_rows(matrix, store)
+    rows = learned_rows(matrix, store, method_files)
     if all(row.result.plan is None for row in rows):
         why = next((row.result.reason for row in rows), "none of its methods learns")
         raise CoinferError(f"nothing of '{matrix}' can be frozen, no plan was chosen: {why}")
-    best = best_plans([row.cell for row in rows], rows)
+    best = best_plans([row.cell for row in rows], rows, catalog)
     about = {"matrix": matrix, "versions": package_versions()}
     count = write_selections(selections / f"{matrix}.json", rows, about)
     told = f"{count} answers to '{matrix}' in '{selections}'"
@@ -62,13 +71,18 @@ def freeze_matrix(matrix: str, store: Path, selections: Path, jobs: int, progres
     return told
 
 
-def learned_rows(matrix: str, store: Path) -> list[Row]:
+def learned_rows(matrix: str, store: Path, method_files: tuple[str, ...] = ()) -> list[Row]:
     """Return the rows of a matrix, as the code here computes them, of methods that learn.
+
+    Args:
+        matrix: its name or file.
+        store: where the rows are.
+        method_files: that bring methods of the matrix.
 
     Raises:
         CoinferError: when the store lacks some of them.
     """
-    catalog, asked = ask(load(matrix), Catalog())
+    catalog, asked = ask(load(matrix), Catalog(method_files))
     keys = [key for group in asked if _learns(catalog, group) for key in group.keys]
     with Store.open(store, create=False, readonly=True) as opened:
         rows = list(opened.rows(key=keys))
@@ -84,7 +98,7 @@ def _learns(catalog: Catalog, asked: Asked) -> bool:
     return catalog.method(asked.group.method).card.accuracy_signal != "baseline"
 
 
-def best_plans(cells: Iterable[Cell], rows: Sequence[Row]) -> dict[Scene, Plan]:
+def best_plans(cells: Iterable[Cell], rows: Sequence[Row], catalog: Catalog) -> dict[Scene, Plan]:
     """Return the best plan known of every scenario in which QHO was asked, of its own plans.
 
     Scenarios under one convention are searched as one batch, so that a plan found for one rate
@@ -93,8 +107,8 @@ def best_plans(cells: Iterable[Cell], rows: Sequence[Row]) -> dict[Scene, Plan]:
     Args:
         cells: of the matrix.
         rows: what methods answered there; QHO's plans take part.
+        catalog: that knows the methods.
     """
-    catalog = Catalog()
     found: dict[Scene, Plan] = {}
     asked: dict[Group, dict[Scene, Cell]] = {}
     for cell in cells:

@@ -25,7 +25,9 @@ from benchmarks.outcomes import (
     REGRET,
     Metric,
     Outcome,
+    Seeds,
     asked_of,
+    by_place,
     figures_of,
     least_latencies,
     question_of,
@@ -40,9 +42,6 @@ Verdict = Literal["regressed", "unsure", "improved", "new"]
 # From worst to best.
 _STATUSES = ("failed", "skipped", "infeasible", "ok")
 _FLOORS = ("broken", "undecided", "held")
-
-# The outcomes of one method in one place, by seed.
-Seeds = Mapping[int, Outcome]
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def compare(
     Raises:
         CoinferError: when a threshold names a method that neither has, or seeds are too few.
     """
-    old, new = _by_place(baseline), _by_place(run)
+    old, new = by_place(baseline.outcomes.values()), by_place(run.outcomes.values())
     thresholds.check({cell.method for cell in (*old, *new)})
     stochastic = baseline.stochastic | run.stochastic
     pairs, uncompared = _pairs(old, new, stochastic, thresholds)
@@ -172,13 +171,6 @@ def compare(
         tests=len(tests),
         uncompared=uncompared,
     )
-
-
-def _by_place(side: Baseline) -> dict[Cell, dict[int, Outcome]]:
-    found: dict[Cell, dict[int, Outcome]] = defaultdict(dict)
-    for cell, outcome in side.outcomes.items():
-        found[asked_of(cell)][cell.seed] = outcome
-    return dict(found)
 
 
 # Coverage.

@@ -120,6 +120,7 @@ def gate(
     from benchmarks.gate import compare
     from benchmarks.gate_formats import formatted
     from benchmarks.outcomes import outcome_of
+    from benchmarks.outputs import tell
     from benchmarks.selections import shipped_selections
     from benchmarks.thresholds import Thresholds, load_thresholds
     from benchmarks.timelimit import check_seconds
@@ -146,7 +147,7 @@ def gate(
     assert known is not None
     found = compare(known, run, limits)
     text = formatted(found, format_, str(baseline), show)
-    _write(text, output)
+    tell(text, output)
     return found.exit_code
 
 
@@ -237,19 +238,3 @@ def _diff(old: str, new: str) -> Iterator[str]:
 
     lines = unified_diff(old.splitlines(), new.splitlines(), n=0, lineterm="")
     return (line for line in lines if not line.startswith(("---", "+++", "@@")))
-
-
-def _write(text: str, output: Path | None) -> None:
-    from benchmarks.outputs import atomic_file, is_sqlite, is_stream
-    from coinfer.errors import CoinferError
-
-    if output is None:
-        click.echo(text, nl=False)
-        return
-    if is_sqlite(output):
-        raise CoinferError(f"cannot write '{output}': it is a store or another database")
-    if is_stream(output):
-        output.write_text(text, encoding="utf-8")
-        return
-    with atomic_file(output) as stream:
-        stream.write(text.encode())

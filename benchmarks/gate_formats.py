@@ -134,7 +134,7 @@ def _markdown(found: Comparison, baseline: str, show: int) -> Iterator[str]:
     verdict = "failed" if found.exit_code else "passed"
     yield f"### coinfer gate: {verdict}"
     yield ""
-    yield _markdown_text(f"{summary(found)} with '{baseline}'")
+    yield markdown_text(f"{summary(found)} with '{baseline}'")
     for verdict_, heading in _HEADINGS.items():
         told = _together(found.of(verdict_))
         if not told:
@@ -148,15 +148,15 @@ def _markdown(found: Comparison, baseline: str, show: int) -> Iterator[str]:
             ratio = "" if one.ratio is None else f"{one.ratio:.4g}"
             values = (one.what, _value(one.old), _value(one.new), ratio)
             texts = (*values, one.cell.method, where, one.note)
-            yield f"| {' | '.join(map(_markdown_text, texts))} |"
+            yield f"| {' | '.join(map(markdown_text, texts))} |"
         yield from _more(len(told), show, "\n")
     if advice(found):
         yield ""
-        yield _markdown_text(advice(found))
+        yield markdown_text(advice(found))
 
 
-def _markdown_text(text: str) -> str:
-    """Text that neither ends a table's field nor is taken for a mark of Markdown or HTML."""
+def markdown_text(text: str) -> str:
+    """Return text that neither ends a table's field nor is taken for a mark of Markdown or HTML."""
     escaped = "".join(f"\\{sign}" if sign in r"\`*_[]|~#" else sign for sign in printable(text))
     return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

@@ -76,6 +76,18 @@ def question_of(cell: Cell) -> Cell:
     return replace(cell, method="", seed=0)
 
 
+# The outcomes of one method in one place, by seed.
+Seeds = Mapping[int, Outcome]
+
+
+def by_place(outcomes: Iterable[Outcome]) -> dict[Cell, dict[int, Outcome]]:
+    """Return outcomes by their cell without its seed."""
+    found: dict[Cell, dict[int, Outcome]] = defaultdict(dict)
+    for one in outcomes:
+        found[asked_of(one.cell)][one.cell.seed] = one
+    return dict(found)
+
+
 def place(cell: Cell) -> str:
     """Return a question as a phrase: `alexnet, pi -> p100 over 3g, harmonised, loss <= 0.02`."""
     snr = "" if cell.snr_db is None else f" at {cell.snr_db:g} dB"

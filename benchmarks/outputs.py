@@ -84,6 +84,25 @@ def is_stream(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def tell(text: str, output: Path | None) -> None:
+    """Write text to a file, whole or not at all; to standard output without one.
+
+    Raises:
+        CoinferError: when the file is a database, or cannot be written.
+    """
+    import click
+
+    if output is None:
+        click.echo(text, nl=False)
+    elif is_sqlite(output):
+        raise CoinferError(f"cannot write '{output}': it is a store or another database")
+    elif is_stream(output):
+        output.write_text(text, encoding="utf-8")
+    else:
+        with atomic_file(output) as stream:
+            stream.write(text.encode())
+
+
 @contextmanager
 def atomic_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file for writing that takes its name only when all of it is on disk.

@@ -10,6 +10,7 @@ import click
 
 from benchmarks.sweep_cli import prepare, say_step, training_options
 from coinfer.clitypes import MODEL
+from methods.cli import METHOD_FILE
 
 if TYPE_CHECKING:
     from coinfer.plan import Plan
@@ -27,9 +28,17 @@ _STORE = click.option(
 @click.argument("model", type=MODEL)
 @click.argument("matrices", nargs=-1, required=True, metavar="MATRIX...")
 @_STORE
+@METHOD_FILE
 @click.option("--recipe", default="cpu", show_default=True, help="How to train every plan.")
 @training_options
-def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **options: Any) -> None:
+def verify(
+    model: str,
+    matrices: tuple[str, ...],
+    store: Path,
+    out: Path,
+    method_files: tuple[str, ...],
+    **options: Any,
+) -> None:
     """Train and test the plans that methods chose for MODEL in the cells of MATRIX.
 
     Of every method that learns from measured plans, on every device: the plan of the median seed
@@ -51,7 +60,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
 
     plans: dict[str, Plan] = {}
     for matrix in matrices:
-        rows = [row for row in learned_rows(matrix, store) if row.cell.model == model]
+        rows = [row for row in learned_rows(matrix, store, method_files) if row.cell.model == model]
         plans |= {plan.hash: plan for plan in chosen_plans(rows)}
     base, parent, splits = prepare(model, options)
     chosen = recipe(options["recipe"])
@@ -73,7 +82,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
             out,
             wanted,
             origin,
-            replace(base, recipe=chosen),
+            replace(base, recipe=chosen, part_files=method_files),
             executor=options["executor"],
             jobs=options["jobs"],
             address=options["address"],
@@ -84,6 +93,7 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
 @click.command("freeze")
 @click.argument("matrices", nargs=-1, metavar="[MATRIX...]")
 @_STORE
+@METHOD_FILE
 @click.option(
     "--jobs",
     type=click.IntRange(min=0),
@@ -101,7 +111,15 @@ def verify(model: str, matrices: tuple[str, ...], store: Path, out: Path, **opti
     "it.",
 )
 @click.option("--quiet", is_flag=True, help="Show no progress.")
-def freeze(matrices: tuple[str, ...], store: Path, jobs: int, out: Path, *, quiet: bool) -> None:
+def freeze(
+    matrices: tuple[str, ...],
+    store: Path,
+    method_files: tuple[str, ...],
+    jobs: int,
+    out: Path,
+    *,
+    quiet: bool,
+) -> None:
     """Write down which plans methods choose in the cells of MATRIX, for figures to rest on.
 
     Without MATRIX, those of all selections that ship. Cells that the store lacks are computed
@@ -121,5 +139,5 @@ def freeze(matrices: tuple[str, ...], store: Path, jobs: int, out: Path, *, quie
     for matrix in matrices or selections_names():
         progress = Silent() if quiet else default_progress()
         with sigterm_interrupts():
-            told = freeze_matrix(matrix, store, out, jobs, progress)
+            told = freeze_matrix(matrix, store, out, jobs, progress, method_files)
         click.echo(told, err=True)

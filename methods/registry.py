@@ -22,6 +22,7 @@ from methods.all_local import AllLocal
 from methods.all_server import AllServer
 from methods.bottlenet import BottleNet
 from methods.cia import Cia
+from methods.cpcdrl import Cpcdrl
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
 from methods.greedy import Greedy
@@ -51,6 +52,7 @@ BUILT_IN: tuple[type[Method], ...] = (
     Paa,
     Cia,
     Qho,
+    Cpcdrl,
     Exhaustive,
 )
 

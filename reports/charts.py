@@ -151,8 +151,9 @@ def scatter_chart(dots: Sequence[Dot], title: str, xlabel: str, ylabel: str) -> 
         below = _HEIGHT - _BOTTOM + 15
         out.append(f'<text x="{x:.1f}" y="{below:g}" class="mid">{tick:g} %</text>')
     out.append(f'<path class="one" d="M{left:g} {_HEIGHT - _BOTTOM:g}L{left + size:g} {_TOP:g}"/>')
+    centre = left + size / 2
     out.append(
-        f'<text x="{left + size / 2:g}" y="{_HEIGHT - 8:g}" class="mid soft">{escape(xlabel)}</text>'
+        f'<text x="{centre:g}" y="{_HEIGHT - 8:g}" class="mid soft">{escape(xlabel)}</text>'
         f'<text transform="translate(11 {_TOP + size / 2:g}) rotate(-90)" class="mid soft">'
         f"{escape(ylabel)}</text>"
     )

@@ -36,4 +36,4 @@ def report_text(content: Content, form: Literal["md", "tex"], templates: Path | 
         "figures": [figure for figure in content.figure_views if figure["files"]],
         "runs": content.runs,
     }
-    return load(environment(templates, escape=False), f"report.{form}.j2")(**values)
+    return load(environment(templates), f"report.{form}.j2")(**values)

@@ -51,7 +51,7 @@ def _view(
         # Our own drawing: its text is ours, and the only markup that is not escaped.
         "svg": Markup(drawn.svg) if drawn else "",  # noqa: S704
         "drawn": drawn is not None,
-        "table": [[_shown(cell) for cell in line] for line in drawn.table] if drawn else [],
+        **_table(drawn.table if drawn else ()),
         "files": _files(drawn) if drawn else [],
         "outdated": outdated,
         "rows": len(drawn.rows) if drawn else 0,
@@ -59,6 +59,25 @@ def _view(
         "decided": [claim for claim in own if not claim["open"]],
         "open": [claim for claim in own if claim["open"]],
         "findings": [found for found in findings if found["figure"] == figure.name],
+    }
+
+
+def _table(lines: Sequence[Sequence[str]]) -> dict[str, Any]:
+    """The columns of a table that vary, and by name what is the same in every line."""
+    if not lines:
+        return {"table": [], "constants": []}
+    head, *rest = lines
+    same = [len({line[i] for line in rest}) == 1 and len(rest) > 1 for i in range(len(head))]
+    return {
+        "table": [
+            [_shown(cell) for cell, fixed in zip(line, same, strict=True) if not fixed]
+            for line in lines
+        ],
+        "constants": [
+            (name, rest[0][i])
+            for i, (name, fixed) in enumerate(zip(head, same, strict=True))
+            if fixed and rest[0][i]
+        ],
     }
 
 

@@ -6,9 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from coinfer.refs import parse_ref
-from reports.numbers import file_stem, percent_text
-from reports.overview import device_title, span, summary_view
+from reports.numbers import base_name, file_stem, percent_text
+from reports.overview import device_title, ink_of, span, summary_view
 from reports.standings import Standings
 from reproduce.style import method_style
 
@@ -53,10 +52,10 @@ def method_views(
     classes = catalog.methods.classes
     strangers = sorted(
         {
-            parse_ref(method).name
+            base_name(method)
             for one in standings
             for method in one.methods
-            if parse_ref(method).name not in classes
+            if base_name(method) not in classes
         }
     )
     return [
@@ -67,7 +66,7 @@ def method_views(
 
 def method_page(name: str) -> str:
     """The file of a method's page."""
-    return f"method-{file_stem(parse_ref(name).name)}.html"
+    return f"method-{file_stem(base_name(name))}.html"
 
 
 def _view(
@@ -82,7 +81,7 @@ def _view(
         "name": name,
         "title": card.title if card else name,
         "label": method_style(name).label,
-        "ink": method_style(name).ink,
+        "ink": ink_of(name),
         "page": method_page(name),
         "known": card is not None,
         "origin": catalog.methods.origins.get(name, "") if card else "",
@@ -96,7 +95,7 @@ def _view(
             place
             for one in standings
             for method in one.methods
-            if parse_ref(method).name == name
+            if base_name(method) == name
             for place in [_place(one, method)]
         ],
         "claims": own,
@@ -110,7 +109,7 @@ def _view(
 
 def _named(claim: Claim) -> set[str]:
     """Methods that a claim compares by name."""
-    return {parse_ref(method).name for method in (*claim.fast, *claim.slow)}
+    return {base_name(method) for method in (*claim.fast, *claim.slow)}
 
 
 def _told(value: object) -> str:

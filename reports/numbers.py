@@ -20,8 +20,13 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z]+", "-", text.lower())
 
 
+def base_name(ref: str) -> str:
+    """The name in a ref, whatever it looks like: that of a store may be anybody's."""
+    return ref.partition("[")[0]
+
+
 def file_stem(name: str) -> str:
-    """A file name for any name: itself where that is plain, else with a hash that tells it apart."""
+    """A file name for any name: itself where that is plain, else with a hash of it."""
     plain = re.sub(r"[^a-z0-9_.+-]+", "-", name.lower()).strip("-.")[:40]
     if plain == name:
         return plain

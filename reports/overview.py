@@ -21,7 +21,7 @@ from reports.standings import (
 )
 from reproduce.facts import short
 from reproduce.rate_figures import TITLES
-from reproduce.style import method_style
+from reproduce.style import BLACK, method_style
 
 if TYPE_CHECKING:
     from reports.standings import Rules
@@ -33,6 +33,22 @@ MARKS_OF_STANDING = {
     "unchanged": "network unchanged",
     "predicted": "accuracy predicted",
 }
+
+
+SIGNS_OF_STANDING = {
+    "held": "●",
+    "unchanged": "●",
+    "undecided": "◐",
+    "broken": "✕",
+    "predicted": "○",
+}
+"""What is known of a plan's accuracy, as the figures' markers show it."""
+
+
+def ink_of(method: str) -> str:
+    """The colour of a method's line; black is the colour of the text, so that it shows in dark."""
+    ink = method_style(method).ink
+    return "currentColor" if ink == BLACK else ink
 
 
 def device_title(device: str) -> str:
@@ -52,7 +68,7 @@ def standings_view(one: Standings) -> dict[str, Any]:
                 "method": method,
                 "code": codes[method],
                 "label": method_style(method).label,
-                "ink": method_style(method).ink,
+                "ink": ink_of(method),
                 "reference": method in one.references,
             }
             for method in one.methods
@@ -99,7 +115,7 @@ def _axis_name(place: str, rate_bps: float) -> str:
 def _heat(scenario: Scenario | None, codes: Mapping[str, str]) -> dict[str, Any]:
     """A cell of the heat map: who wins, by how much, and what is known of the plan."""
     if scenario is None or not scenario.winners:
-        return {"code": "", "ink": "", "lead": "", "told": "no answer", "state": ""}
+        return {"code": "", "ink": "", "lead": "", "told": "no answer", "state": "", "sign": ""}
     winners = scenario.winners
     first = winners[0]
     labels = " and ".join(method_style(name).label for name in winners)
@@ -117,7 +133,8 @@ def _heat(scenario: Scenario | None, codes: Mapping[str, str]) -> dict[str, Any]
     bits += [point.evidence, MARKS_OF_STANDING[standing]]
     return {
         "code": "=".join(codes[name] for name in winners[:2]) + ("+" if len(winners) > 2 else ""),
-        "ink": method_style(first).ink,
+        "ink": ink_of(first),
+        "sign": SIGNS_OF_STANDING[standing],
         "lead": "tie" if len(winners) > 1 else times_text(lead),
         "told": "; ".join(bits),
         "state": standing,
@@ -179,7 +196,7 @@ def _charts(one: Standings, rates: Mapping[str, float]) -> list[dict[str, Any]]:
             if method != BASELINE and method not in one.references:
                 style = method_style(method)
                 dashes = tuple(1.6 * d for d in style.dashes)
-                series.append(Series(style.label, style.ink, values, dashes))
+                series.append(Series(style.label, ink_of(method), values, dashes))
         chart = line_chart(
             series,
             [_axis_name(place, rates.get(place, math.inf)) for place in one.places],
@@ -198,7 +215,7 @@ def summary_view(summary: Summary, one: Standings) -> dict[str, Any]:
     return {
         "method": summary.method,
         "label": style.label,
-        "ink": style.ink,
+        "ink": ink_of(summary.method),
         "reference": summary.method in one.references,
         "wins": summary.wins,
         "answered": summary.answered,
@@ -253,7 +270,7 @@ def predictions_view(found: Sequence[Prediction]) -> dict[str, Any]:
     dots = [
         Dot(
             method_style(one.method).label,
-            method_style(one.method).ink,
+            ink_of(one.method),
             100 * one.predicted,
             100 * one.measured,
             hollow=one.floor == "broken",

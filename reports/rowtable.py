@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
 from coinfer.models import models
 from coinfer.units import seconds_text
-from reports.numbers import natural, scaled, slug
+from reports.numbers import natural, rate_text, slug
 
 if TYPE_CHECKING:
     from benchmarks.freshness import Checked
@@ -130,7 +130,7 @@ def _row(one: Checked, parts: Sequence[str], numbers: Mapping[str, int]) -> dict
         "link": _link_text(cell),
         "status": result.status,
         "reason": result.reason,
-        "rate": "" if result.rate_bps is None else scaled(result.rate_bps, "bit/s"),
+        "rate": "" if result.rate_bps is None else rate_text(result.rate_bps),
         "cut": (str(cut["index"]), str(cut["after"])) if cut else ("", ""),
         "total": "" if total is None else seconds_text(total),
         "seconds": total,

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from coinfer import __version__
 from coinfer.errors import CoinferError
-from coinfer.refs import parse_ref
 from reports.claim_views import by_paper, experiment_of, verdict_tiles
 from reports.content import Content
 from reports.method_pages import method_page
+from reports.numbers import base_name
 from reports.origins import presets_told, run_told, tables_told
 from reports.overview import predictions_view, shifts_view, standings_view
 from reports.rowtable import row_page
@@ -241,7 +241,7 @@ def _markup(text: str) -> Any:
 
 def _overview(content: Content) -> dict[str, Any]:
     current = content.current
-    methods = {parse_ref(row.cell.method).name for row in current}
+    methods = {base_name(row.cell.method) for row in current}
     return {
         "row_count": len(content.shown),
         "method_count": len(methods),

@@ -19,7 +19,7 @@ import numpy as np
 
 from coinfer.cost import Workload, latency
 from coinfer.errors import CoinferError
-from coinfer.refs import parse_ref
+from reports.numbers import base_name
 from reproduce.facts import Case, Facts, short
 from reproduce.rates import Point, point_of
 from reproduce.scorecard import joined
@@ -258,7 +258,7 @@ def _standings(rules: Rules, rows: Sequence[Row], catalog: Catalog) -> Standings
 
 def is_reference(method: str, catalog: Catalog) -> bool:
     """Whether a method is a bound of ours, which competes with nobody."""
-    card = catalog.methods.classes.get(parse_ref(method).name)
+    card = catalog.methods.classes.get(base_name(method))
     return card is not None and card.card.fidelity == "ours"
 
 
@@ -266,7 +266,7 @@ def _ordered(methods: set[str], catalog: Catalog) -> tuple[str, ...]:
     known = list(catalog.methods.classes)
 
     def place(method: str) -> tuple[int, str]:
-        name = parse_ref(method).name
+        name = base_name(method)
         return (known.index(name) if name in known else len(known), method)
 
     return tuple(sorted(methods, key=place))

@@ -31,13 +31,13 @@ _TEX = str.maketrans(
 )
 
 
-def environment(templates: Path | None = None, *, escape: bool = True) -> Environment:
+def environment(templates: Path | None = None) -> Environment:
     """Return the environment of the pages.
+
+    What a page (`.html.j2`) prints becomes HTML text; Markdown and TeX have filters of their own.
 
     Args:
         templates: a folder whose files stand before ours of the same name.
-        escape: whether what is printed becomes HTML text; not for Markdown and TeX, which have
-            filters of their own.
     """
     from jinja2 import (
         BaseLoader,
@@ -46,6 +46,7 @@ def environment(templates: Path | None = None, *, escape: bool = True) -> Enviro
         FileSystemLoader,
         PackageLoader,
         StrictUndefined,
+        select_autoescape,
     )
 
     loaders: list[BaseLoader] = [PackageLoader("reports")]
@@ -53,7 +54,7 @@ def environment(templates: Path | None = None, *, escape: bool = True) -> Enviro
         loaders.insert(0, FileSystemLoader(templates))
     made = Environment(
         loader=ChoiceLoader(loaders),
-        autoescape=escape,
+        autoescape=select_autoescape(("html.j2",), default=False),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

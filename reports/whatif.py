@@ -137,7 +137,7 @@ def offers_of_tables(model: str, name: str, catalog: Catalog) -> list[Offer]:
     known = measurements(model)
     if known is None:
         return []
-    rules, parts = convention(name), catalog.methods.parts
+    rules = convention(name)
     task = _task(model)
     baseline = known.baseline.val_accuracy
     found = []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from coinfer.errors import CoinferError
 from coinfer.units import significant
 from reproduce.draw import house_style, save
-from reproduce.draw_lines import Line, Lines, line_panels
+from reproduce.draw_lines import Fill, Line, Lines, line_panels
 from reproduce.facts import Facts
 from reproduce.networks import Network
 from reproduce.style import BLUE, GREY, ORANGE, MethodStyle
@@ -109,9 +109,10 @@ def draw(model: str, network: Network, stem: str) -> Figure:
     found = crossings(network)
     x = tuple(one.device_flops / 1e6 for one in found)
     lines = []
+    points: tuple[Fill, ...] = ("plain",) * len(x)
     for width in WIDTHS_BITS:
         y = tuple(one.bits(width) / _KB_BITS for one in found)
-        lines.append(Line(_STYLES[width], x, y, y, y, ("plain",) * len(x)))
+        lines.append(Line(_STYLES[width], x, y, y, y, points))
     png_kb = found[0].png_bits / _KB_BITS
     ends = (x[0], x[-1])
     lines.append(Line(_PNG, ends, (png_kb,) * 2, (png_kb,) * 2, (png_kb,) * 2, ("none",) * 2))

@@ -58,9 +58,9 @@ def _tables() -> Iterable[str]:
     "--table",
     type=Name("measurement table or recipe study", _tables),
     metavar="NAME|FILE.csv",
-    help="What a figure of measurements is made from: a shipped table or study, or one that "
-    "`coinfer sweep` or `coinfer recipe-study` wrote.  [default: the largest shipped one of "
-    "alexnet-cifar]",
+    help="What a figure of measurements is made from: a shipped table, study or comparison, or one "
+    "that `coinfer sweep`, `coinfer recipe-study` or (a FOLDER) `coinfer compare-optimisers` "
+    "wrote.  [default: the largest shipped one of alexnet-cifar]",
 )
 @click.option(
     "--reselect",
@@ -109,7 +109,7 @@ def reproduce(
     given: dict[str, object] = {}
     if not computed:
         given = {"--store": store, "--jobs": jobs, "--reselect": anew}
-    if found.reads not in ("table", "study"):
+    if found.reads in ("matrix", "network"):
         given["--table"] = table
     for option, value in given.items():
         if value is not None:

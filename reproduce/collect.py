@@ -18,6 +18,7 @@ from reproduce.networks import networks
 if TYPE_CHECKING:
     from benchmarks.catalog import Catalog
     from benchmarks.cells import Cell
+    from benchmarks.comparison import Comparison
     from benchmarks.freshness import Checked
     from benchmarks.progress import Progress
     from benchmarks.runner import Summary
@@ -213,14 +214,37 @@ def study_for_figures(name: str | None) -> Study:
     return max(found, key=lambda study: len(study.rows))
 
 
+def comparisons_for_figures(name: str | None = None) -> tuple[Comparison, ...]:
+    """Return a comparison of optimisers by its name or FOLDER; None are all shipped of our network.
+
+    Raises:
+        CoinferError: when there is none, or it is damaged.
+    """
+    from benchmarks.comparison import comparison_names, find_comparison
+
+    if name is not None:
+        return (find_comparison(name),)
+    every = map(find_comparison, comparison_names())
+    found = [one for one in every if one.model == _FIGURES_TABLE[0]]
+    return tuple(sorted(found, key=lambda one: one.evaluations))
+
+
 def facts_of_file(reads: str, name: str | None) -> Facts:
-    """Take the facts from a measurement table (`reads` is `table`) or a recipe study (`study`).
+    """Take the facts from what a figure reads: a `table`, a `study` or a `comparison`.
 
     Raises:
         CoinferError: when there is none of that name, or it is damaged.
     """
     if reads == "study":
         return replace(Facts.of([]), study=study_for_figures(name))
+    if reads == "comparison":
+        found = comparisons_for_figures(name)
+        if not found:
+            raise CoinferError(
+                f"no comparison of optimisers of {_FIGURES_TABLE[0]} ships; give one that `coinfer "
+                "compare-optimisers` wrote, --table FOLDER"
+            )
+        return replace(Facts.of([]), comparisons=found)
     return Facts.of([], tables=[table_for_figures(name)])
 
 
@@ -253,9 +277,15 @@ def facts_by_computing(
             if frozen(matrix) or not learns(matrix)
             for row in compute(matrix, store_path)[1]
         ]
-    return Facts.of(
+    facts = Facts.of(
         rows, networks(networks_needed(claims, findings)), tables=tables_needed(claims, tables)
     )
+    return replace(facts, comparisons=_comparisons_needed(findings))
+
+
+def _comparisons_needed(findings: Iterable[Finding]) -> tuple[Comparison, ...]:
+    needed = any(finding.compute == "literal_reading" for finding in findings)
+    return comparisons_for_figures() if needed else ()
 
 
 def cells_needed(claims: Iterable[Claim], findings: Iterable[Finding]) -> set[Cell]:
@@ -292,9 +322,10 @@ def facts_of(
 
     needed = cells_needed(claims, findings)
     wanted = one_per_cell(one for one in found if one.row.cell in needed)
-    return Facts.of(
+    facts = Facts.of(
         [one.row for one in wanted if one.state == "current"],
         networks(networks_needed(claims, findings)),
         [(one.row.cell, one.cause) for one in wanted if one.state != "current"],
         tables_needed(claims, tables),
     )
+    return replace(facts, comparisons=_comparisons_needed(findings))

@@ -12,6 +12,7 @@ from reproduce.claims import Excluded, TableMeasure, Where
 from reproduce.networks import Network
 
 if TYPE_CHECKING:
+    from benchmarks.comparison import Comparison
     from benchmarks.tables import Study
     from reproduce.measured import Measured
 
@@ -39,7 +40,8 @@ class Answered(Protocol):
 class Case:
     """One scenario of one model: where methods are compared. Names in canonical form.
 
-    `snr_db` is that of a radio, None on links that have their rate.
+    `snr_db` is that of a radio, None on links that have their rate; `max_accuracy_loss` says how
+    far (0..1) the accuracy floor lies below the baseline.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Case:
     link: str
     convention: str
     snr_db: float | None = None
+    max_accuracy_loss: float = 0.02
 
     @property
     def place(self) -> str:
@@ -80,11 +83,12 @@ class Facts:
     """Rows by case and method, and networks by name.
 
     Attributes:
-        rows: the rows of each (case, method); more than one where seeds or floors differ.
+        rows: the rows of each (case, method); more than one where seeds differ.
         networks: traced networks by model name.
         outdated: why the rows of a (case, method) are none that the code here would compute.
         tables: measurement tables; of those that fit a claim the first decides.
         study: accuracies against training length, for the figure of them.
+        comparisons: of optimisers, by rising number of evaluations.
         best_s: latencies of the best plans that ship, by case (`benchmarks.best`).
     """
 
@@ -93,6 +97,7 @@ class Facts:
     outdated: Mapping[tuple[Case, str], str] = field(default_factory=dict)
     tables: tuple[Measured, ...] = ()
     study: Study | None = None
+    comparisons: tuple[Comparison, ...] = ()
     best_s: Mapping[Case, float] = field(default_factory=dict)
 
     @classmethod
@@ -117,7 +122,7 @@ class Facts:
     def row(self, case: Case, method: str) -> Answered | Gap:
         """Return the row in which a method answers a case, or why there is none to go by.
 
-        Rows that differ (other seeds, other floors) decide nothing: the store is ambiguous.
+        Rows of several seeds that differ decide nothing: the store is ambiguous.
         """
         found = self._found(case, method)
         if isinstance(found, Gap):
@@ -134,15 +139,12 @@ class Facts:
     def rows_of(self, case: Case, method: str) -> tuple[Answered, ...] | Gap:
         """Return a method's row of every seed in a case, whatever its status, or why there is none.
 
-        In the order of the seeds. What one seed answers twice and differently decides nothing, nor
-        do the answers for several accuracy floors.
+        In the order of the seeds. What one seed answers twice and differently decides nothing.
         """
         found = self._found(case, method)
         if isinstance(found, Gap):
             return found
         name = _name(case, method)
-        if len({row.cell.max_accuracy_loss for row in found}) > 1:
-            return Gap(f"the store holds answers for several accuracy floors of {name}")
         by_seed: dict[int, Answered] = {}
         for row in found:
             known = by_seed.setdefault(row.cell.seed, row)
@@ -168,7 +170,10 @@ class Facts:
 
 def case_of(cell: Cell) -> Case:
     """Return the case that a cell belongs to."""
-    return Case(cell.model, cell.device, cell.server, cell.link, cell.convention, cell.snr_db)
+    return Case(
+        *(cell.model, cell.device, cell.server, cell.link, cell.convention, cell.snr_db),
+        max_accuracy_loss=cell.max_accuracy_loss,
+    )
 
 
 def cases(where: Where, excluded: tuple[Excluded, ...] = ()) -> list[Case]:

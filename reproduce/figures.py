@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from reproduce.facts import Facts
 
 
+_Writer = Callable[[str, str], Callable[["Facts", Path], list[Path]]]
+
+
 @dataclass(frozen=True)
 class Figure:
     """A figure or table of a paper that we reproduce, or one of ours that a paper's rest on.
@@ -23,7 +26,7 @@ class Figure:
         title: one line.
         paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
         reads: what it is made from: the cells of a matrix, which are computed, a traced network,
-            or a measurement table or recipe study, which are read.
+            or a measurement table, recipe study or comparison of optimisers, which are read.
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
         stems: stems of the claims that the paper makes about it.
@@ -34,7 +37,7 @@ class Figure:
     name: str
     title: str
     paper: str
-    reads: Literal["matrix", "network", "table", "study"]
+    reads: Literal["matrix", "network", "table", "study", "comparison"]
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
@@ -89,6 +92,12 @@ def _write_amplification(facts: Facts, folder: Path) -> list[Path]:
     return amplification.write(facts, folder, "threestep2020-fig1", _T_FIG1, "resnet18")
 
 
+def _write_optimisers(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import optimisers
+
+    return optimisers.write(facts, folder)
+
+
 def _rates(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
     """How a figure over rates or SNRs is written."""
 
@@ -137,12 +146,26 @@ def _bare(stem: str, title: str) -> Figure:
     return Figure(stem, title, paper="", reads="matrix", write=write, matrix=stem)
 
 
+def _pair(
+    paper: str, name: str, how: _Writer, title: str, *stems: str, harmonised: bool = False
+) -> tuple[Figure, ...]:
+    """A figure under its paper's rules, and the same under one set of rules."""
+    own = Figure(name, title, paper, "matrix", how(name, title), matrix=name, stems=stems)
+    return (own, _harmonised(f"{name}-harmonised", f"{title}, harmonised rules"))[: 1 + harmonised]
+
+
 _FIG7 = "QHO paper, Fig. 7: latency against uplink rate on two devices, AlexNet"
 _FIG8 = "QHO paper, Fig. 8: latency against uplink rate on two devices, RegNetX-400MF"
 _FIG9 = "QHO paper, Fig. 9: communication against local computation at every cut, AlexNet"
 _FIG10 = "QHO paper, Fig. 10: communication against local computation at every cut, RegNetX-400MF"
 _FIG11 = "QHO paper, Fig. 11: latency against SNR, AlexNet"
 
+_T_FIG3 = "Three-step paper, Fig. 3: communication against local computation at every cut"
+_T_FIG4 = "Three-step paper, Fig. 4: latency against communication rate"
+_A_FIG2 = "CIA paper, Fig. 2: communication against local computation at every cut"
+_A_FIG3 = "CIA paper, Fig. 3: latency against communication rate on two devices"
+_C_FIG4 = "CPCDRL paper, Fig. 4: latency against the accuracy that may be lost"
+_C_FIG5 = "CPCDRL paper, Fig. 5: latency against the accuracy that may be lost, VGG16"
 _T_FIG1 = "Three-step paper, Fig. 1: what crosses at every cut against the image, ResNet-18"
 
 _FIGURES = (
@@ -223,12 +246,25 @@ _FIGURES = (
         write=_write_amplification,
         stems=("T-f1",),
     ),
+    *_pair("T", "threestep2020-fig3", _plane, _T_FIG3, "T-f3"),
+    *_pair("T", "threestep2020-fig4", _rates, _T_FIG4, "T-f4", harmonised=True),
+    *_pair("A", "cia2021-fig2", _plane, _A_FIG2, "A-f2-comm", "A-f2-comp", "A-f2-pareto"),
+    *_pair("A", "cia2021-fig3", _rates, _A_FIG3, "A-f3", harmonised=True),
+    *_pair("C", "cpcdrl2024-fig4", _rates, _C_FIG4, "C-f4a", "C-f4b", harmonised=True),
+    *_pair("C", "cpcdrl2024-fig5", _rates, _C_FIG5, "C-f5a", "C-f5b"),
     Figure(
         name="study",
         title="Recipe study: accuracy against fine-tuning length, by sparsity",
         paper="",
         reads="study",
         write=_write_study,
+    ),
+    Figure(
+        name="optimisers",
+        title="QHO beside other searches, at equal numbers of evaluations",
+        paper="",
+        reads="comparison",
+        write=_write_optimisers,
     ),
 )
 

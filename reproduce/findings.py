@@ -372,6 +372,38 @@ def winners(figure: str, facts: Facts) -> Answer:
     return Answer(bool(apart), told(places), numbers, evidence)
 
 
+def literal_reading(facts: Facts) -> Answer:
+    """Algorithm 1 as printed beside its restatement, at equal numbers of evaluations."""
+    from reproduce.optimisers import overall, ratios
+
+    if not facts.comparisons:
+        raise _MissingError(
+            Gap("no comparison of optimisers ships (`coinfer compare-optimisers` makes one)")
+        )
+    found = facts.comparisons[-1]
+    if not {"qho", "qho-literal"} <= {*found.optimisers}:
+        raise _MissingError(Gap(f"comparison {found.name} lacks a reading of Algorithm 1"))
+    evidence = found.summary[0]["evidence"]
+    (ours, whole), (printed, share) = (overall(found, n) for n in ("qho", "qho-literal"))
+    gains = ratios(found, "qho-literal", "qho")
+    worse = int((gains > 1.0 + TOLERANCE["ratio"]).sum())
+    better = int((gains < 1.0 - TOLERANCE["ratio"]).sum())
+    numbers = (
+        Number("restated, median over best known:", ours, "x", evidence),
+        Number("as printed, median over best known:", printed, "x", evidence),
+        Number("restated, runs with a plan:", 100 * whole, "%", evidence),
+        Number("as printed, runs with a plan:", 100 * share, "%", evidence),
+    )
+    text = (
+        f"With {found.evaluations:,} evaluations and {found.seeds} seeds in each of "
+        f"{len(found.cells)} cells, {number_text(100 * share, '%')} of the runs as printed find a "
+        f"plan that is accurate enough ({number_text(100 * whole, '%')} restated); their median is "
+        f"slower than the restatement's by more than {100 * TOLERANCE['ratio']:g} % in {worse} "
+        f"cells and faster in {better}."
+    )
+    return Answer(share < whole or worse > better, text, numbers, evidence)
+
+
 COMPUTED: dict[str, Callable[[Facts], Answer]] = {
     "slow_partition": slow_partition,
     "ends_left_out": ends_left_out,
@@ -380,6 +412,7 @@ COMPUTED: dict[str, Callable[[Facts], Answer]] = {
     "whole_network_ceiling": whole_network_ceiling,
     "table_iv_ranks": table_iv_ranks,
     "neurosurgeon_on_vgg16": neurosurgeon_on_vgg16,
+    "literal_reading": literal_reading,
     "winners_fig7": partial(winners, "fig7"),
     "winners_fig9": partial(winners, "fig9"),
     "winners_fig11": partial(winners, "fig11"),

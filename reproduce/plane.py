@@ -1,4 +1,4 @@
-"""What every cut costs: communication against local computation, Figs. 9 and 10 of the QHO paper.
+"""What every cut costs: communication against local computation (QHO paper, Figs. 9 and 10).
 
 At each cut a method is asked for its fastest plan under rules that leave it no other cut: the
 convention `qho2024[cut=NAME]`. Its median seed speaks for it, as in `reproduce.rates`.
@@ -21,18 +21,21 @@ from benchmarks.catalog import Catalog
 from benchmarks.matrix import expand, load
 from coinfer.conventions import convention
 from coinfer.errors import CoinferError, printable
+from coinfer.models import model_spec
 from coinfer.refs import parse_ref
+from coinfer.tasks import source_of
 from reproduce.draw import house_style, save
 from reproduce.draw_lines import Line, Lines, line_panels
 from reproduce.facts import Case, Facts, short
 from reproduce.rate_figures import FILLS, TITLES
 from reproduce.rates import Point, Verified, network_text, point_of
 from reproduce.scorecard import joined, latency_evidence
-from reproduce.style import method_style
+from reproduce.style import GREY, MethodStyle, method_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_PNG = MethodStyle("image as PNG (mean)", GREY, "", "", (1.0, 1.2))
 _FOOT_COLUMNS = 168
 
 
@@ -61,6 +64,20 @@ class Plane:
     def rules(self) -> str:
         """The convention, whichever cut it leaves."""
         return parse_ref(next(iter(self.conventions.values()))).name
+
+    @property
+    def png_bits(self) -> float | None:
+        """Mean size of the image as PNG; None where it was not measured."""
+        return source_of(model_spec(self.model)).png_bits
+
+    @property
+    def png_ms(self) -> float | None:
+        """How long the PNG image takes, where the rules send it as one; else None."""
+        rate_bps = Catalog().presets.link(self.link).rate_bps
+        sends_png = convention(next(iter(self.conventions.values()))).input_coder == "png"
+        if not sends_png or rate_bps is None or self.png_bits is None:
+            return None
+        return 1e3 * self.png_bits / rate_bps
 
     def points(self, facts: Facts) -> dict[str, list[Point]]:
         """Return the point of every method at every cut, by method."""
@@ -179,7 +196,8 @@ def footnote(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> 
     classes = joined(latency_evidence(p.median) for p in every if p.median is not None)
     digest = hashlib.sha256(csv_text(plane, points).encode()).hexdigest()[:12]
     told = [
-        f"{network_text(plane.model)} on {TITLES.get(plane.device, plane.device)}, server "
+        f"{network_text(plane.model, plane.rules)} on "
+        f"{TITLES.get(plane.device, plane.device)}, server "
         f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention "
         f"{plane.rules} at each of {len(plane.conventions)} cuts: the fastest plan there, of the "
         "median seed. Lines join the points that no other of the method beats in both.",
@@ -217,6 +235,8 @@ def draw(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> Figu
         if all(point.median is None for point in own)
     ]
     note = f"no result: {', '.join(silent)}" if silent else ""
+    if plane.png_ms is not None and lines:
+        lines.append(_level(_PNG, plane.png_ms, [x for line in lines for x in line.x if x > 0]))
     return line_panels(
         [Lines(TITLES.get(plane.device, plane.device), tuple(lines), note)],
         "Local computation (ms), log scale",
@@ -224,6 +244,13 @@ def draw(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> Figu
         footnote(plane, points, stem),
         log_x=True,
     )
+
+
+def _level(style: MethodStyle, y: float, x: Sequence[float]) -> Line:
+    """A horizontal line below or above all points."""
+    if not x:
+        return Line(style, (), (), (), (), ())
+    return Line(style, (min(x), max(x)), (y, y), (y, y), (y, y), ("none", "none"))
 
 
 def _line(method: str, own: Sequence[Point]) -> Line:

@@ -35,8 +35,12 @@ if TYPE_CHECKING:
 
 TITLES = {
     "raspberry-pi-3b+": "Raspberry Pi 3B+",
+    "raspberry-pi-3": "Raspberry Pi 3",
     "raspberry-pi-4b": "Raspberry Pi 4B",
     "jetson-tk1": "Jetson TK1",
+    "cpcdrl-edge": "device of the CPCDRL paper",
+    "cpcdrl-cloud": "of the CPCDRL paper",
+    "rtx-2080-ti": "RTX 2080 Ti",
     "tesla-p100": "Tesla P100",
 }
 """Names of devices and servers for people."""
@@ -49,6 +53,11 @@ FILLS: dict[Standing, Fill] = {
     "predicted": "open",
 }
 """How a marker shows what is known of a plan's accuracy."""
+_X_LABELS = {
+    "Mb/s": "Uplink rate (Mb/s), log scale",
+    "dB": "SNR (dB)",
+    "points": "Accuracy that may be lost (points below the baseline)",
+}
 _FOOT_COLUMNS = 168
 
 
@@ -59,6 +68,7 @@ def points(facts: Facts, sweep: Sweep) -> dict[str, list[Point]]:
 
 COLUMNS = (
     *("panel", "model", "device", "server", "convention", "link", "rate_mbps", "snr_db"),
+    "max_accuracy_loss",
     *("method", "label", "status", "seeds_asked", "seeds", "median_s", "q1_s", "q3_s"),
     *("median_seed", "plan_hash", "cut_index", "cut_after", "predicted_accuracy"),
     *("predicted_accuracy_median", "measured_accuracy", "floor_held", "accuracy_standing"),
@@ -86,7 +96,11 @@ def csv_text(
 
 def _record(sweep: Sweep, letter: str, point: Point, best_s: Mapping[Case, float]) -> list[object]:
     case = point.case
-    swept = (point.x, "") if sweep.unit == "Mb/s" else ("", point.x)
+    swept = (
+        point.x if sweep.unit == "Mb/s" else "",
+        point.x if sweep.unit == "dB" else "",
+        case.max_accuracy_loss,
+    )
     place: list[object] = [
         *(letter, case.model, case.device, case.server, case.convention, case.link, *swept),
         *(point.method, method_style(point.method).label),
@@ -137,7 +151,8 @@ def footnote(
         else ""
     )
     told = [
-        f"{network_text(sweep.model)}, server {server}, convention {sweep.convention}. "
+        f"{network_text(sweep.model, sweep.convention)}, server {server}, convention "
+        f"{sweep.convention}. "
         + (f"{radio}{_assumption(sweep)}). " if radio else "")
         + f"Lines: median of {seeds} seed{'s' * (seeds != 1)} (the slower of the middle two) of "
         "methods that draw; bands: quartiles.",
@@ -209,7 +224,7 @@ def draw(
     ]
     return line_panels(
         drawn,
-        "Uplink rate (Mb/s), log scale" if rates else "SNR (dB)",
+        _X_LABELS[sweep.unit],
         "Inference latency (s), log scale",
         footnote(sweep, panels, stem, best_s),
         log_x=rates,

@@ -1,4 +1,4 @@
-"""Latency against a swept rate or SNR: the rows behind Figs. 7, 8 and 11, and what they decide.
+"""Latency against a swept rate, SNR or accuracy loss: rows behind figures, and what they decide.
 
 A method that searches with a seed answers a scenario once per seed. Its median seed speaks for it:
 of an even number the slower of the middle two, so that the number is that of a plan that exists
@@ -21,53 +21,74 @@ from benchmarks.matrix import expand, load
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.plan import LOSSLESS_CODERS
 from coinfer.refs import parse_ref
-from reproduce.claims import Claim
+from reproduce.claims import PER_SECOND, Claim
 from reproduce.facts import Answered, Case, Facts, Gap, short
 from reproduce.scorecard import Used, joined, latency_evidence, number_text, ratio
 from reproduce.style import method_style
 
 Standing = Literal["held", "broken", "undecided", "unchanged", "predicted"]
 
-PAPER_METHODS = (
-    "all_local",
-    "all_server",
-    "neurosurgeon",
-    "prune_partition",
-    "two_step_pruning",
-    "fpgm",
-    "bottlenet++",
-    "cia",
-    "qho",
-)
-"""The methods of the paper's comparison (Mu et al. 2024, VI-B), in its order."""
+PAPER_METHODS = {
+    "qho2024": (
+        *("all_local", "all_server", "neurosurgeon", "prune_partition", "two_step_pruning"),
+        *("fpgm", "bottlenet++", "cia", "qho"),
+    ),
+    "threestep2020": ("partition_huffman", "two_step_pruning", "bottlenet++", "three_step"),
+    "cia2021": (*("partition_huffman", "bottlenet++", "two_step_pruning", "paa", "ipdr", "cia"),),
+    "cpcdrl2024": ("neurosurgeon", "greedy", "amc", "cpcdrl"),
+}
+"""The methods of the papers' comparisons, by their conventions, in their order (Mu et al. 2024,
+VI-B; Shao and Zhang 2020, Fig. 3; Zhang et al. 2021, IV-B; Tang et al. 2024, IV-A)."""
 
-PAPER_NETWORKS = {"alexnet": "AlexNet", "regnet_x_400mf": "RegNetX-400MF"}
-"""The paper's networks: our models' names, and its own. Variants are `name-variant`."""
+PAPER_NETWORKS = {
+    "qho2024": {"alexnet": "AlexNet", "regnet_x_400mf": "RegNetX-400MF"},
+    "threestep2020": {"resnet18": "ResNet-18"},
+    "cia2021": {"resnet50": "ResNet-50"},
+    "cpcdrl2024": {"mobilenet_v1": "MobileNet", "vgg16": "VGG16"},
+}
+"""The papers' networks, by their conventions: our models' names, and theirs. Variants are
+`name-variant`."""
 
 _RESAMPLES = 1000
 _INTERVAL = (2.5, 97.5)
 _BIT_PER_MBIT = 1e6
 
 
-def network_text(model: str) -> str:
-    """A network, and which one of the paper's it stands for."""
-    title = PAPER_NETWORKS.get(model.partition("-")[0], "")
-    known = title and model not in PAPER_NETWORKS
-    return f"{model} (the paper's is {title})" if known else model
+def network_text(model: str, rules: str = "qho2024") -> str:
+    """A network, and which one of the paper's it stands for.
+
+    Args:
+        model: whose rows a figure is drawn from.
+        rules: their convention; one that is no paper's own has no network either.
+    """
+    theirs = PAPER_NETWORKS.get(parse_ref(rules).name, {})
+    if not theirs or model in theirs:
+        return model
+    title = theirs.get(model.partition("-")[0], "")
+    if title:
+        return f"{model} (the paper's is {title})"
+    return f"{model}, standing in for the paper's {' and '.join(theirs.values())}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """One point of the x axis: a link, with the SNR of a radio; `x` is in Mb/s or dB."""
+    """One point of the x axis.
+
+    Attributes:
+        link, snr_db: the link, with the SNR of a radio.
+        x: in Mb/s, dB or points of accuracy.
+        max_accuracy_loss: of the accuracy floor below the baseline, 0..1.
+    """
 
     link: str
     snr_db: float | None
     x: float
+    max_accuracy_loss: float = 0.02
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """The axes of a matrix whose scenarios on a device differ in rate or SNR alone.
+    """The axes of a matrix whose scenarios on a device differ in rate, SNR or floor alone.
 
     Attributes:
         matrix: its name.
@@ -75,7 +96,7 @@ class Sweep:
         devices, methods: in the order of the file.
         places: by rising x.
         seeds: how often a method is asked in every case.
-        unit: of x, `Mb/s` or `dB`.
+        unit: of x, `Mb/s`, `dB` or `points` (of accuracy that may be lost).
         bandwidth_hz: of the radio where the SNR is swept.
     """
 
@@ -87,13 +108,14 @@ class Sweep:
     methods: tuple[str, ...]
     places: tuple[Place, ...]
     seeds: Mapping[str, int]
-    unit: Literal["Mb/s", "dB"]
+    unit: Literal["Mb/s", "dB", "points"]
     bandwidth_hz: float | None
 
     def case(self, device: str, place: Place) -> Case:
         """The scenario of a device at a place."""
         return Case(
-            self.model, device, self.server, place.link, self.convention, snr_db=place.snr_db
+            *(self.model, device, self.server, place.link, self.convention, place.snr_db),
+            max_accuracy_loss=place.max_accuracy_loss,
         )
 
     def text(self, x: float) -> str:
@@ -104,7 +126,8 @@ class Sweep:
     def absent(self) -> tuple[str, ...]:
         """Methods of the paper's comparison that the matrix does not have."""
         ours = {parse_ref(method).name for method in self.methods}
-        return tuple(name for name in PAPER_METHODS if name not in ours)
+        theirs = PAPER_METHODS.get(parse_ref(self.convention).name, ())
+        return tuple(name for name in theirs if name not in ours)
 
 
 @cache
@@ -113,24 +136,30 @@ def sweep_of(matrix: str) -> Sweep:
 
     Raises:
         CoinferError: when there is no such matrix, or its cells differ in more than device,
-            method, seed and one of rate and SNR.
+            method, seed and one of rate, SNR and accuracy floor.
     """
     catalog, loaded = Catalog(), load(matrix)
     cells = expand(loaded, catalog)
-    for axis in ("model", "server", "convention", "max_accuracy_loss"):
+    for axis in ("model", "server", "convention"):
         if len({getattr(cell, axis) for cell in cells}) > 1:
             raise CoinferError(f"matrix '{matrix}' has several of axis '{axis}'; a sweep has one")
     links = {link: catalog.presets.link(link) for link in {cell.link for cell in cells}}
     radios = {link: found for link, found in links.items() if found.needs_snr}
     if radios and len(links) > 1:
         raise CoinferError(f"matrix '{matrix}' sweeps over rates and SNRs; a sweep has one")
+    floors = len({cell.max_accuracy_loss for cell in cells}) > 1
+    if floors and len({(cell.link, cell.snr_db) for cell in cells}) > 1:
+        raise CoinferError(
+            f"matrix '{matrix}' sweeps over links and accuracy floors; a sweep has one"
+        )
     places = set()
     for cell in cells:
         rate_bps = links[cell.link].rate_bps
         x = cell.snr_db if rate_bps is None else rate_bps / _BIT_PER_MBIT
         if x is None:
             raise CoinferError(f"link '{cell.link}' of matrix '{matrix}' has neither rate nor SNR")
-        places.add(Place(cell.link, cell.snr_db, x))
+        loss = cell.max_accuracy_loss
+        places.add(Place(cell.link, cell.snr_db, 100.0 * loss if floors else x, loss))
     given = [str(catalog.method(ref).ref) for ref in loaded.methods]
     seeds: dict[str, set[int]] = {}
     for cell in cells:
@@ -144,7 +173,7 @@ def sweep_of(matrix: str) -> Sweep:
         tuple(dict.fromkeys(method for method in given if method in seeds)),
         tuple(sorted(places, key=lambda place: place.x)),
         {method: len(found) for method, found in seeds.items()},
-        "dB" if radios else "Mb/s",
+        "points" if floors else "dB" if radios else "Mb/s",
         next(iter(radios.values())).bandwidth_hz if radios else None,
     )
 
@@ -457,7 +486,23 @@ def _used(sweep: Sweep, slow: Point, fast: Point) -> Used:
     )
 
 
+def latencies(claim: Claim, among: Compared) -> list[Used] | Gap:
+    """Latency of every fast method at every place, in the claim's unit."""
+    found = []
+    for column in among.columns:
+        for name in claim.fast:
+            point = column.points[name]
+            if point.median is None:
+                return point.gap or Gap(f"{name} has no answer")
+            value = point.median_s * PER_SECOND[claim.unit]
+            rows = (point.median.key,)
+            place = among.sweep.text(point.x)
+            found.append(Used(point.case, "", name, value, point.evidence, rows, place=place))
+    return found
+
+
 MEASURES: dict[str, Callable[[Claim, Compared], list[Used] | Gap]] = {
+    "latencies": latencies,
     "second_best": second_best,
     "worst": worst,
     "each": each,
@@ -493,7 +538,7 @@ def conditions(claim: Claim, facts: Facts) -> tuple[str, ...]:
     assert isinstance(among, Compared)
     assert claim.sweep is not None
     sweep, columns = among.sweep, among.columns
-    what = "rate" if sweep.unit == "Mb/s" else "SNR"
+    what = {"Mb/s": "rate", "dB": "SNR", "points": "accuracy floor"}[sweep.unit]
     places = f"{len(columns)} {what}{'s' * (len(columns) != 1)}"
     if len(columns) > 1:
         places += f" from {columns[0].place.x:.3g} to {sweep.text(columns[-1].place.x)}"
@@ -505,7 +550,7 @@ def conditions(claim: Claim, facts: Facts) -> tuple[str, ...]:
     points = [point for column in columns for point in column.points.values()]
     seeds = max(point.asked for point in points)
     told = [
-        network_text(sweep.model),
+        network_text(sweep.model, sweep.convention),
         f"convention {sweep.convention}",
         places,
         *([f"radio of {sweep.bandwidth_hz / 1e6:g} MHz"] if sweep.bandwidth_hz else []),

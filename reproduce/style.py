@@ -92,6 +92,28 @@ METHOD_STYLES = {
 }
 
 
+OPTIMISER_STYLES = {
+    "qho": MethodStyle("QHO", BLACK, ""),
+    "qho-elitist": MethodStyle("QHO, elitist", BLUE, "", "", _LONG),
+    "qho-literal": MethodStyle("QHO as printed", SKY, "", "", _DASH_DOT),
+    "differential-evolution": MethodStyle("differential evolution", VERMILION, "", "", _DASHED),
+    "cma-es": MethodStyle("CMA-ES", GREEN, "", "", _DASH_DOT_DOT),
+    "tpe": MethodStyle("TPE", PURPLE, "", "", _SHORT),
+    "random": MethodStyle("random", GREY, "", "", _DOTTED),
+}
+"""How searches of the same plans are drawn beside each other."""
+
+
 def method_style(ref: str) -> MethodStyle:
-    """Return the style of a method, its options notwithstanding; a stranger's is plain grey."""
-    return METHOD_STYLES.get(ref.partition("[")[0], MethodStyle(ref, GREY, "", "d", _LONG))
+    """Return the style of a method; a stranger's is plain grey.
+
+    Options change it only where they make another method of it: another optimiser in QHO's place,
+    which is ours.
+    """
+    name, _, options = ref.partition("[")
+    found = METHOD_STYLES.get(name, MethodStyle(ref, GREY, "", "d", _LONG))
+    other = options.partition("optimiser=")[2].partition(",")[0].rstrip("]")
+    if not other or other == name:
+        return found
+    searched = OPTIMISER_STYLES.get(other, found)
+    return MethodStyle(f"{found.label} with {searched.label} (ours)", GREY, "", "X", _LONG)

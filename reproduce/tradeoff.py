@@ -1,8 +1,9 @@
-"""Figs. 9 and 10 of the QHO paper as numbers: whose points lie where, cut by cut.
+"""Planes of communication and computation as numbers: whose points lie where, cut by cut.
 
 A point has two coordinates: seconds of computation on the device, encoder included, and seconds of
-communication. One point beats another if it is larger in neither and smaller in one. The paper
-speaks of points "to the left and bottom of the other methods" without saying of which points: read
+communication. One point beats another if it is larger in neither and smaller in one. The QHO
+paper (Figs. 9, 10) speaks of points "to the left and bottom of the other methods" without saying
+of which points: read
 here as those at the same cut (`left_below`), and, as a weaker reading, as not beaten by any point
 of any other method (`on_front`).
 """
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from coinfer.errors import UnknownNameError
 from reproduce.claims import Claim
-from reproduce.facts import Facts, Gap
+from reproduce.facts import Answered, Facts, Gap
 from reproduce.plane import Plane, costs_s, plane_of
 from reproduce.rates import Point, Verified, network_text
 from reproduce.scorecard import Used, joined, ratio
@@ -84,10 +85,75 @@ def each(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
     return next((gap for gap in gaps if gap is not None), Gap("no two methods share a cut"))
 
 
+def above_png(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
+    """Percentage of the method's points that send more bits than the image as PNG."""
+    png_bits = plane.png_bits
+    if png_bits is None:
+        return Gap(f"no PNG size was measured for what feeds {plane.model}")
+    (name,) = claim.fast
+    rows = [point.median for point in points[name] if point.median is not None]
+    if not rows:
+        return next(point.gap for point in points[name] if point.gap is not None)
+    above = sum((row.result.uplink_bits or 0.0) > png_bits for row in rows)
+    evidence = joined(point.evidence for point in points[name] if point.median is not None)
+    share = 100.0 * above / len(rows)
+    return [Used(None, "", name, share, evidence, tuple(row.key for row in rows))]
+
+
+def saved_bits(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
+    """Percentage of the PNG image's bits that a method's point saves, at every cut."""
+    png_bits = plane.png_bits
+    if png_bits is None:
+        return Gap(f"no PNG size was measured for what feeds {plane.model}")
+    (name,) = claim.fast
+    return _per_cut(
+        plane, points[name], lambda row: 100.0 * (1 - (row.result.uplink_bits or 0.0) / png_bits)
+    )
+
+
+def saved_flops(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
+    """Percentage of the slow method's work on the device, codec included, saved at every cut."""
+    (name,), (other,) = claim.fast, claim.slow
+    whole = {
+        point.x: device_work(point.median)
+        for point in points[other]
+        if point.median is not None and device_work(point.median)
+    }
+    both = [point for point in points[name] if point.x in whole]
+    by_key = {point.median.key: whole[point.x] for point in both if point.median is not None}
+    return _per_cut(plane, both, lambda row: 100.0 * (1 - device_work(row) / by_key[row.key]))
+
+
+def device_work(row: Answered) -> float:
+    """What a row's plan makes the device compute, codec included, in FLOPs."""
+    return float((row.result.device_flops or 0.0) + (row.result.encode_flops or 0.0))
+
+
+def _per_cut(
+    plane: Plane, own: Sequence[Point], value: Callable[[Answered], float]
+) -> list[Used] | Gap:
+    """One number per point that has a plan."""
+    cuts = list(plane.conventions)
+    found = [
+        Used(
+            *(point.case, "", point.method, value(point.median), point.evidence),
+            (point.median.key,),
+            place=cuts[int(point.x)],
+        )
+        for point in own
+        if point.median is not None
+    ]
+    gaps = [point.gap for point in own if point.gap is not None]
+    return found or (gaps[0] if gaps else Gap("no two methods share a cut"))
+
+
 MEASURES: dict[str, Callable[[Claim, Plane, Points], list[Used] | Gap]] = {
     "left_below": left_below,
     "on_front": on_front,
     "each": each,
+    "above_png": above_png,
+    "saved_bits": saved_bits,
+    "saved_flops": saved_flops,
 }
 
 
@@ -124,7 +190,7 @@ def conditions(claim: Claim, facts: Facts) -> tuple[str, ...]:
     answering = [name for name, own in points.items() if any(p.median is not None for p in own)]
     silent = [method_style(name).label for name in points if name not in answering]
     told = [
-        network_text(plane.model),
+        network_text(plane.model, plane.rules),
         f"convention {plane.rules} at each of {len(plane.conventions)} cuts",
         f"median of {seeds} seed{'s' * (seeds != 1)} where a method has any",
         f"among {len(answering)} methods"

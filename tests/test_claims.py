@@ -16,8 +16,10 @@ from reproduce.findings import COMPUTED
 from reproduce.measured import LARGER_IS_BETTER, corner_of
 from reproduce.measured import MEASURES as OF_TABLES
 from reproduce.networks import MEASURES
+from reproduce.plane import plane_of
 from reproduce.rates import MEASURES as OF_SWEEPS
 from reproduce.rates import sweep_of
+from reproduce.tradeoff import MEASURES as OF_PLANES
 from tests.latencies import claim
 from tests.measurements import box
 
@@ -75,6 +77,8 @@ def test_what_the_papers_state_as_an_inequality_is_one_sided_and_nothing_else() 
         "Q-f8b.4": ("max", "more_than", 1e5),  # "to more than 10^5"
         "Q-f9.1": ("bound", "more_than", 50),  # "the majority"
         "Q-f10.1": ("bound", "more_than", 50),
+        "Q-f9.4": ("bound", "more_than", 50),  # the narrower reading
+        "Q-f10.4": ("bound", "more_than", 50),
         "Q-f11.5": ("bound", "at_most", 1),  # "unaffected": the longest is the shortest
         "T-codec.1": ("bound", "less_than", 1),  # "less than 1 percent"
         "T-f1.1": ("bound", "more_than", 50),  # "most"
@@ -131,6 +135,16 @@ def test_what_a_claim_asks_of_a_sweep_exists(one: Claim) -> None:
     assert [x for x in xs if least <= x <= most]
     # A network that stands for the paper's says so.
     assert f"ours is {sweep.model}, the 32x32 variant" in one.note
+
+
+@pytest.mark.parametrize("one", [c for c in CLAIMS if c.plane], ids=lambda c: c.id)
+def test_what_a_claim_asks_of_a_plane_exists(one: Claim) -> None:
+    plane = plane_of(one.matrix)
+    assert one.plane is not None
+    assert one.plane.measure in OF_PLANES
+    assert {*one.fast, *one.slow} <= {*plane.methods}
+    assert (plane.device, plane.link) == ("raspberry-pi-3b+", "4g")
+    assert f"ours is {plane.model}, the 32x32 variant" in one.note
 
 
 def test_the_reported_gains_of_figures_7_8_and_11_are_as_printed() -> None:
@@ -273,7 +287,7 @@ def test_a_valid_file_is_read() -> None:
         (
             'statement = "a',
             'network = { measure = "size", model = "m" }\nstatement = "a',
-            "'where', 'network', 'measured' and 'sweep' exclude each other",
+            "'where', 'network', 'measured', 'sweep' and 'plane' exclude each other",
         ),
         (WHERE, 'measured = { measure = "loss", modle = "m" }', "unknown key 'measured.modle'"),
         (WHERE, MEASURED.format("share = 0.5"), "'share' is 0.5; allowed with 'prune' or 'encode'"),
@@ -294,8 +308,10 @@ def test_a_valid_file_is_read() -> None:
         (
             'fast = ["a"]\n' + WHERE,
             SWEPT.format("device"),
-            "'sweep' goes with 'fast' and 'matrix'",
+            "'sweep' and 'plane' go with 'fast' and 'matrix'",
         ),
+        (WHERE, 'plane = { measure = "each" }', "'axis' goes with the measure 'each'"),
+        (WHERE, 'plane = { axes = "x", measure = "on_front" }', "unknown key 'plane.axes'"),
     ],
 )
 def test_a_mistake_is_refused_in_one_line(old: str, new: str, told: str) -> None:

@@ -17,7 +17,9 @@ ALL = frozenset(CUT_KINDS)
 
 
 def test_there_is_one_per_paper_and_a_common_one() -> None:
-    assert set(conventions()) == {"qho2024", "cpcdrl2024", "threestep2020", "cia2021", "harmonised"}
+    assert set(conventions()) == {
+        *("qho2024", "qho2024-mixed", "cpcdrl2024", "threestep2020", "cia2021", "harmonised"),
+    }
     for name, record in conventions().items():
         assert record.name == name
         assert record.source
@@ -43,6 +45,16 @@ def test_rules(name: str, rules: str, counted: bool, input_coder: str) -> None:
 def test_the_papers_charge_bits_and_only_harmonised_admits_symbols() -> None:
     assert {name for name, record in conventions().items() if record.analog} == {"harmonised"}
     assert made().analog is False
+
+
+def test_the_mixed_reading_differs_from_the_papers_in_what_noise_costs_alone() -> None:
+    mixed = convention("qho2024-mixed")
+    plain = convention("qho2024")
+    same = {"name": plain.name, "source": plain.source, "note": plain.note}
+    assert replace(mixed, symbols_as_bits=False, **same) == plain
+    assert [name for name, one in conventions().items() if one.symbols_as_bits] == [mixed.name]
+    with pytest.raises(CoinferError, match="charges symbols both as they are"):
+        made(analog=True, symbols_as_bits=True)
 
 
 def test_the_qho_paper_sends_floats_only_and_restricts_cuts() -> None:
@@ -150,7 +162,7 @@ def test_an_option_leaves_one_cut() -> None:
         ("qho2024[cuts=features.2]", "unknown option 'cuts'; known: cut=LAYER"),
         ("qho2024[cut=2]", 'a layer that is called by a number is quoted: qho2024[cut="2"]'),
         ('qho2024[cut=""]', "cut='' is not the name of a layer"),
-        ("qho2025[cut=features.2]", "unknown convention 'qho2025'; did you mean 'qho2024'?"),
+        ("qho2025[cut=features.2]", "unknown convention 'qho2025'; did you mean 'qho2024'"),
         ("qho2024[cut", "is not of the form name[option=value,...]"),
     ],
 )

@@ -86,6 +86,29 @@ def test_a_network_without_the_cut_that_a_method_needs_is_skipped_with_the_reaso
     assert row.result.reason == "the network has no interior cut, and neurosurgeon needs one"
 
 
+def test_a_convention_with_one_cut_leaves_a_method_that_cut_or_none() -> None:
+    cuts = [cut.after for cut in worlds.small_task().graph.cuts if cut.kind == "interior"]
+    assert len(cuts) > 1
+    free = answer(CELL).result
+    assert free.plan is not None
+    for cut in cuts:
+        result = answer(replace(CELL, convention=f"qho2024[cut={cut}]")).result
+        assert result.plan is not None
+        assert result.plan["cut"]["after"] == cut
+        assert result.latency["total_s"] >= free.latency["total_s"]
+        if cut == free.plan["cut"]["after"]:
+            assert result.latency == free.latency
+    told = answer(replace(CELL, convention="qho2024[cut=input]")).result
+    assert (told.status, told.reason) == (
+        "skipped", "neurosurgeon does not cut after 'input' under qho2024[cut=input]",
+    )  # fmt: skip
+
+
+def test_a_cut_that_the_network_does_not_have_is_refused_with_those_that_it_has() -> None:
+    with pytest.raises(CoinferError, match="small has no cut after 'wall'; its cuts: input, "):
+        answer(replace(CELL, convention="qho2024[cut=wall]"))
+
+
 def test_energy_without_watts_is_skipped_and_with_watts_priced() -> None:
     cell = replace(CELL, method="neurosurgeon[objective=energy]")
     reason = answer(cell).result.reason

@@ -383,7 +383,7 @@ def test_the_whole_scorecard_has_no_undecided_claim_that_rows_could_decide() -> 
     by_run = [one for one in pending if not one["cause"].startswith("needs ")]
     assert all("`coinfer run fig" in one["cause"] for one in by_run)
     searched = {
-        c.id for one in papers().values() for c in one.claims if c.sweep and not frozen(c.matrix)
+        c.id for one in papers().values() for c in one.claims if c.many and not frozen(c.matrix)
     }
     assert {one["id"] for one in by_run} == searched
     measured = [one["id"] for one in claims if "measured" in one["evidence"].split(", ")]
@@ -416,9 +416,12 @@ def test_figures_are_listed_and_misspelt_ones_offered() -> None:
     data = json.loads(CliRunner().invoke(list_figures, ["--json"]).output)
     assert {name: (one["reads"], one["matrix"]) for name, one in data.items()} == {
         "fig6": ("matrix", "fig6"), "table4": ("table", ""), "study": ("study", ""),
+        "optimisers": ("comparison", ""), "fig10": ("matrix", "fig10"),
+        "fig11-mixed": ("matrix", "fig11-mixed"),
         **{
             name: ("matrix", name)
-            for name in ("fig7", "fig7-harmonised", "fig8", "fig8-harmonised", "fig11")
+            for fig in ("fig7", "fig8", "fig9", "fig11")
+            for name in (fig, f"{fig}-harmonised")
         },
     }  # fmt: skip
     with pytest.raises(UnknownNameError, match="unknown figure 'fig66'; did you mean 'fig6'"):

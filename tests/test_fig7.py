@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -28,6 +29,7 @@ from reproduce.figures import figure
 from reproduce.findings import answer
 from reproduce.present import as_data, as_text
 from reproduce.rates import Point, Verified, panel, point, standing, sweep_of
+from reproduce.regret import best_known, regret
 from reproduce.scorecard import Judged, judge
 from reproduce.style import METHOD_STYLES, method_style
 
@@ -51,6 +53,7 @@ def row(cell: Cell, total_s: float | None, **result: Any) -> Row:
         return Row(cell, Result("infeasible", reason="no plan within 0.02"), {})
     plan: dict[str, Any] = {"model": cell.model, "cut": {"index": 3, "after": "features.2"}}
     known: dict[str, Any] = {}
+    time = {**dict.fromkeys(LATENCY_PARTS, 0.0), "device_s": total_s, "total_s": total_s}
     if cell.method not in WHOLE:
         plan["keep"] = [["features.0", 9]]
         known["predicted_accuracy"] = 0.8 + cell.seed / 1000
@@ -59,10 +62,8 @@ def row(cell: Cell, total_s: float | None, **result: Any) -> Row:
         Result(
             "ok",
             plan=plan,
-            plan_hash=f"{cell.method}-{cell.seed}",
-            latency={**dict.fromkeys(LATENCY_PARTS, 0.0), "device_s": total_s, "total_s": total_s},
             evidence={"latency": "analytic"},
-            **{**known, **result},
+            **{"plan_hash": f"{cell.method}-{cell.seed}", "latency": time, **known, **result},
         ),
         {},
     )
@@ -199,7 +200,7 @@ def test_seeds_may_differ_where_they_are_asked_for_and_nowhere_else() -> None:
     assert "3 different answers" in ambiguous.reason
 
 
-def test_one_seed_that_answers_twice_and_two_floors_decide_nothing() -> None:
+def test_one_seed_that_answers_twice_decides_nothing_and_floors_stay_apart() -> None:
     (one,) = at("qho", 1.0, [2.0])
     case = case_of(one.cell)
     again = row(one.cell, 3.0)
@@ -207,10 +208,11 @@ def test_one_seed_that_answers_twice_and_two_floors_decide_nothing() -> None:
     assert isinstance(told, Gap)
     assert "different answers for seed 0" in told.reason
     assert Facts.of([one, one]).rows_of(case, "qho") == (one,)
+    # Another floor is another question.
     other = row(replace(one.cell, seed=1, max_accuracy_loss=0.05), 2.0)
-    told = Facts.of([one, other]).rows_of(case, "qho")
-    assert isinstance(told, Gap)
-    assert "several accuracy floors" in told.reason
+    both = Facts.of([one, other])
+    assert both.rows_of(case, "qho") == (one,)
+    assert both.rows_of(case_of(other.cell), "qho") == (other,)
 
 
 def test_the_snr_of_a_radio_is_part_of_the_case() -> None:
@@ -660,3 +662,124 @@ def test_what_the_millionfold_gain_needs() -> None:
     assert answer(finding, fits).outcome == "no contradiction"
     assert "One share serves both" in answer(finding, fits).text
     assert answer(finding, Facts.of([])).outcome == "pending"
+
+
+# Winners under both rules.
+
+
+def won_by(figure: str, paper: Seconds, harmonised: Seconds) -> list[Row]:
+    cells = [expand(load(name), Catalog()) for name in (figure, f"{figure}-harmonised")]
+    return [
+        row(cell, seconds(cell))
+        for own, seconds in zip(cells, (paper, harmonised), strict=True)
+        for cell in own
+    ]
+
+
+def test_where_the_rules_disagree_about_the_winner_is_told_by_stretches() -> None:
+    def harmonised(cell: Cell) -> float | None:
+        pruned = cell.device == PI and rate_mbps(cell) <= 0.1
+        return (by_method(fpgm=1.0) if pruned else by_method(qho=1.0))(cell)
+
+    facts = Facts.of(won_by("fig7", by_method(qho=1.0), harmonised))
+    finding = next(one for one in papers()["Q"].findings if one.compute == "winners_fig7")
+    found = answer(finding, facts)
+    assert found.outcome == "contradiction"
+    assert found.text == (
+        "Another method wins in 7 of 50 scenarios: raspberry-pi-3b+ at 0.01 Mb/s to 0.1 Mb/s, QHO "
+        "by the paper's rules and FPGM by harmonised ones."
+    )
+    same = Facts.of(won_by("fig7", by_method(qho=1.0), by_method(qho=2.0)))
+    assert answer(finding, same).outcome == "no contradiction"
+    # Who is as fast as the winner wins too.
+    tied = Facts.of(won_by("fig7", by_method(qho=1.0), by_method(qho=1.0, all_local=1.05)))
+    assert answer(finding, tied).outcome == "no contradiction"
+    half = answer(finding, Facts.of(swept("fig7", by_method())))
+    assert half.outcome == "pending"
+    assert "`coinfer run fig7-harmonised --store FILE`" in half.text
+
+
+def test_winners_are_written_beside_the_harmonised_figure(tmp_path: Path) -> None:
+    rows = won_by("fig7", by_method(qho=1.0), by_method(fpgm=1.0))
+    names = {path.name for path in write(rows, tmp_path, "fig7-harmonised")}
+    assert {"fig7-winners.csv", "fig7-winners.txt"} <= names
+    found = list(csv.DictReader((tmp_path / "fig7-winners.csv").read_text().splitlines()))
+    assert len(found) == 50
+    assert {(one["agrees"], one["paper_winner"]) for one in found} == {("no", "QHO")}
+    write([], tmp_path, "fig7-harmonised")
+    assert "Not compared: no row for" in (tmp_path / "fig7-winners.txt").read_text()
+
+
+# Best known and regret.
+
+
+def sent(cell: Cell, device_s: float, bits: float, **result: Any) -> Row:
+    """A row that is priced as rows are: device, bits over the cell's rate."""
+    rate_bps = 1e6 * rate_mbps(cell)
+    uplink_s = bits / rate_bps
+    time = {**dict.fromkeys(LATENCY_PARTS, 0.0), "device_s": device_s, "uplink_s": uplink_s}
+    return row(
+        cell,
+        0.0,
+        latency={**time, "total_s": device_s + uplink_s},
+        uplink_bits=bits,
+        rate_bps=rate_bps,
+        plan_hash=f"{cell.method}-{device_s}-{bits}",
+        **result,
+    )
+
+
+def test_regret_is_never_negative_and_the_best_known_never_rises_with_the_rate() -> None:
+    rng = np.random.default_rng(0)
+    rows = [sent(cell, rng.uniform(0.1, 1), rng.uniform(0, 1e5)) for cell in CELLS["fig7"]]
+    sweep, facts = sweep_of("fig7"), Facts.of(rows)
+    for device in sweep.devices:
+        points = panel(facts, sweep, device)
+        best = best_known(facts, sweep, points)
+        series = [best[sweep.case(device, place)] for place in sweep.places]
+        assert (np.diff(series) <= 0).all()
+        assert all(regret(point, best) >= 0 for point in points)
+        # A plan that was chosen at any rate counts at all: as priced by hand.
+        own = [one.result for one in rows if one.cell.device == device]
+        for place, known in zip(sweep.places, series, strict=True):
+            by_hand = min(
+                one.latency["device_s"] + (one.uplink_bits or 0) / (1e6 * place.x) for one in own
+            )
+            assert known == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_a_plan_that_broke_the_floor_is_nobodys_best_and_one_that_ships_is() -> None:
+    cells = CELLS["fig7"]
+    known = {"measured_accuracy": 0.5, "floor_held": "broken"}
+    rows = [
+        sent(cell, 0.1, 0.0, **known) if cell.method == "qho" else sent(cell, 1.0, 0.0)
+        for cell in cells
+    ]
+    sweep = sweep_of("fig7")
+    points = panel(Facts.of(rows), sweep, PI)
+    best = best_known(Facts.of(rows), sweep, points)
+    assert set(best.values()) == {1.0}
+    assert all(math.isnan(regret(p, best)) for p in points if p.method == "qho")
+    middle = sweep.case(PI, sweep.places[12])
+    better = replace(Facts.of(rows), best_s={middle: 0.25})
+    series = list(best_known(better, sweep, points).values())
+    assert series == [1.0] * 12 + [0.25] * 13
+    through = {"model": "alexnet-cifar", "channel": "awgn[snr_db=5.0]"}
+    noisy = [replace(one, result=replace(one.result, plan=through)) for one in rows]
+    assert best_known(Facts.of(noisy), sweep, panel(Facts.of(noisy), sweep, PI)) == {}
+
+
+def test_regret_is_in_the_data_and_the_best_known_is_drawn() -> None:
+    rows = [sent(cell, 2.0 if cell.method == "qho" else 1.0, 0.0) for cell in CELLS["fig7"]]
+    sweep, facts = sweep_of("fig7"), Facts.of(rows)
+    panels = rate_figures.points(facts, sweep)
+    best = {case: 1.0 for own in panels.values() for case in best_known(facts, sweep, own)}
+    found = list(csv.DictReader(rate_figures.csv_text(sweep, panels, best).splitlines()))
+    assert {
+        (r["method"], r["best_known_s"], r["regret"]) for r in found if r["method"] == "qho"
+    } == {("qho", "1.0", "1.0")}
+    with house_style():
+        left, _ = rate_figures.draw(sweep, panels, "fig7", best).axes
+    assert any(
+        set(line.get_ydata()) == {1.0} and line.get_marker() == "None" for line in left.lines
+    )

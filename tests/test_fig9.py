@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.catalog import Catalog
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
+from benchmarks.matrix import expand, load
 from benchmarks.rows import Row
+from coinfer.conventions import convention
 from coinfer.errors import CoinferError
 from reproduce import plane
+from reproduce.claims import papers
 from reproduce.draw import house_style
 from reproduce.facts import Facts
+from reproduce.figures import figure
 from reproduce.plane import Plane, costs_s, front, plane_of
+from reproduce.scorecard import judge
 
 CUTS = ("features.2", "features.5", "classifier.2")
 AXES = Plane(
@@ -152,3 +159,79 @@ def test_a_cut_at_which_nothing_is_sent_is_no_point_of_a_logarithmic_plane() -> 
     with house_style():
         (axis,) = plane.draw(AXES, AXES.points(Facts.of(rows)), "fig9").axes
     assert all(value > 0 for value in (*axis.get_xlim(), *axis.get_ylim()))
+
+
+# Claims.
+
+
+CLAIMS = {claim.id: claim for claim in papers()["Q"].claims}
+
+
+def plane_rows(points: dict[str, Sequence[tuple[float, float]]]) -> list[Row]:
+    """A row of every cell of fig9, with the same point for every seed."""
+    found = []
+    for cell in expand(load("fig9"), Catalog()):
+        cut = convention(cell.convention).cut
+        device_s, uplink_s = points[cell.method][list(plane_of("fig9").conventions).index(cut)]
+        parts = {**dict.fromkeys(LATENCY_PARTS, 0.0), "device_s": device_s, "uplink_s": uplink_s}
+        plan = {"cut": {"index": 3, "after": cut}}
+        result = Result("ok", plan=plan, plan_hash=cell.method,
+                        latency={**parts, "total_s": device_s + uplink_s},
+                        evidence={"latency": "analytic"})  # fmt: skip
+        found.append(Row(cell, result, {}))
+    return found
+
+
+def shares(qho: Sequence[tuple[float, float]]) -> tuple[float | None, float | None]:
+    methods = plane_of("fig9").methods
+    others = {name: [(1.0, 1.0)] * 7 for name in methods if name != "qho"}
+    facts = Facts.of(plane_rows({**others, "qho": qho}))
+    return judge(CLAIMS["Q-f9.1"], facts).ours, judge(CLAIMS["Q-f9.4"], facts).ours
+
+
+def test_left_and_below_is_against_every_point_at_the_cut_and_the_front_against_all() -> None:
+    ahead, mixed, behind = (0.5, 0.5), (0.5, 2.0), (2.0, 1.0)
+    assert shares([ahead] * 7) == (100.0, 100.0)
+    assert shares([ahead, ahead, mixed, mixed, mixed, behind, behind]) == (
+        pytest.approx(200 / 7), pytest.approx(500 / 7),
+    )  # fmt: skip
+    # As good in both coordinates is not left or below, and is not beaten either.
+    assert shares([(1.0, 1.0)] * 7) == (0.0, 100.0)
+
+
+def test_orderings_of_a_plane_hold_at_every_cut_or_name_those_where_not() -> None:
+    fast = ("prune_partition", "two_step_pruning", "fpgm", "qho")
+    points = {m: [(0.5 if m in fast else 1.0, 1.0)] * 7 for m in plane_of("fig9").methods}
+    assert judge(CLAIMS["Q-f9.2"], Facts.of(plane_rows(points))).verdict == "ordering holds"
+    points["fpgm"] = [*points["fpgm"][:6], (1.0, 1.0)]
+    found = judge(CLAIMS["Q-f9.2"], Facts.of(plane_rows(points)))
+    assert (found.verdict, found.ours_text) == ("deviates", "in 6 of 7")
+    assert "neurosurgeon / fpgm at classifier.2 (1.00x)" in found.cause
+    assert "convention qho2024 at each of 7 cuts" in found.conditions
+    assert judge(CLAIMS["Q-f9.3"], Facts.of(plane_rows(points))).verdict == "deviates"
+
+
+def test_rows_that_are_not_there_make_the_claims_pending_with_the_command() -> None:
+    for identity in ("Q-f9.1", "Q-f9.2", "Q-f9.4"):
+        found = judge(CLAIMS[identity], Facts.of([]))
+        assert found.verdict == "pending"
+        assert "`coinfer run fig9 --store FILE` computes it" in found.cause
+
+
+def test_what_was_never_measured_is_told_with_the_command_and_drawn_by_nobody(
+    tmp_path: Path,
+) -> None:
+    why = "no measured 'qho' plans of regnet; `coinfer sweep regnet --family qho` measures some"
+    rows = [
+        Row(cell, Result("skipped", reason=why), {})
+        for cell in expand(load("fig10"), Catalog())
+        if cell.method != "neurosurgeon"
+    ]
+    facts = Facts.of(rows)
+    note = " ".join(plane.footnote(plane_of("fig10"), plane_of("fig10").points(facts), "fig10"))
+    assert (
+        "QHO at 23 of 23 cuts: skipped: no measured 'qho' plans of regnet; `coinfer sweep" in note
+    )
+    assert {path.suffix for path in figure("fig10").write(facts, tmp_path)} == {
+        ".svg", ".pdf", ".png", ".csv",
+    }  # fmt: skip

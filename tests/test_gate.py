@@ -7,6 +7,7 @@ import json
 import math
 import random
 import re
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -15,6 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
@@ -24,6 +26,7 @@ from benchmarks.baseline import Baseline, about, read_baseline, text_of, write_b
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell, Result
 from benchmarks.gate import Comparison, Finding, compare
+from benchmarks.gate_cli import gate
 from benchmarks.gate_formats import formatted
 from benchmarks.matrix import expand, load
 from benchmarks.outcomes import Outcome, outcome_of
@@ -942,3 +945,107 @@ def test_the_simulation_is_repeatable_and_would_see_a_gate_without_a_test() -> N
     assert found == [0, 0]
     medians_alone = Thresholds((Rule(("latency_s",), ("*",), 0.1, False, False, "test"),))
     assert gate_simulation.simulate(noisy, places, 3, medians_alone) == noisy.trials
+
+
+# The action that a user copies.
+
+ACTION = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+# Stands for the command and for Python: it notes what it is asked, and ends as it is told.
+STUB = '#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@" "" >> "$NOTES"\nexit "$ENDS"\n'
+
+
+class Runner:
+    """A machine of GitHub, as far as the action sees it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        self.stub("python")
+
+    def stub(self, name: str) -> None:
+        """Put a stub on the path."""
+        path = self.bin / name
+        path.write_text(STUB)
+        path.chmod(0o755)
+
+    def step(self, name: str, ends: int = 0, **inputs: str) -> tuple[int, list[list[str]], str]:
+        """Run a step; return its exit code, the commands that it gave, and what it printed."""
+        (step,) = [one for one in ACTION["runs"]["steps"] if one.get("name") == name]
+        values = {key: one.get("default", "") for key, one in ACTION["inputs"].items()} | inputs
+        env = {
+            key: values[re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", text)[1]]  # type: ignore[index]
+            for key, text in step["env"].items()
+        }
+        notes = self.folder / "notes"
+        notes.unlink(missing_ok=True)
+        assert step["shell"] == "bash"
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
+            cwd=self.folder,
+            env=env
+            | {
+                "PATH": f"{self.bin}:/usr/bin:/bin",
+                "NOTES": str(notes),
+                "ENDS": str(ends),
+                "RUNNER_TEMP": "temp",
+                "GITHUB_STEP_SUMMARY": "summary.md",
+                "GITHUB_ACTION_PATH": str(self.folder / "action"),
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        noted = notes.read_text().split("\n\n") if notes.exists() else []
+        return done.returncode, [one.split("\n") for one in noted if one], done.stdout
+
+
+def test_the_action_compares_and_fails_as_the_gate_does(tmp_path: Path) -> None:
+    machine = Runner(tmp_path)
+    machine.stub("coinfer")
+    asked = {
+        "matrix": "my matrix.toml",
+        "baseline": "$(touch no).json",
+        "method-file": "a.py\nb c.py\n",
+        "thresholds": "t.toml",
+        "junit": "out.xml",
+    }
+    for ends in (0, 1, 2):
+        code, commands, _ = machine.step("Compare with the baseline", ends, **asked)
+        assert code == ends
+        assert [one[one.index("--format") + 1] for one in commands] == ["md", "junit", "github"]
+    for name, command, *arguments in commands:
+        assert (name, command) == ("coinfer", "gate")
+        context = gate.make_context("gate", arguments)
+        assert context.params["matrix"] == "my matrix.toml"
+        assert context.params["baseline"] == Path("$(touch no).json")
+        assert context.params["method_files"] == ("a.py", "b c.py")
+        assert context.params["thresholds"] == Path("t.toml")
+    assert not (tmp_path / "no").exists()
+    _, commands, _ = machine.step("Compare with the baseline", matrix="m", baseline="b.json")
+    assert [len(one) for one in commands] == [9, 9]
+
+
+def test_the_action_installs_what_it_is_told_or_its_own_checkout(tmp_path: Path) -> None:
+    machine = Runner(tmp_path)
+    name = "Install coinfer"
+    pip = ["python", "-m", "pip", "install"]
+    assert machine.step(name, install="coinfer >= 0.1")[1] == [[*pip, "coinfer >= 0.1"]]
+    code, commands, told = machine.step(name)
+    assert (code, commands) == (2, [])
+    assert told.startswith("::error::coinfer is not installed")
+    machine.stub("coinfer")
+    assert machine.step(name)[:2] == (0, [])
+    (tmp_path / "action").mkdir()
+    (tmp_path / "action" / "pyproject.toml").touch()
+    assert machine.step(name)[1] == [[*pip, str(tmp_path / "action")]]
+
+
+def test_the_readme_uses_inputs_that_the_action_has() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+    (job,) = yaml.safe_load(example)["jobs"].values()
+    given = job["steps"][-1]["with"]
+    assert set(given) <= set(ACTION["inputs"])
+    required = {name for name, one in ACTION["inputs"].items() if one.get("required")}
+    assert required <= set(given)

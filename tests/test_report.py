@@ -125,7 +125,8 @@ class AnyCatalog(Catalog):
 
 def pages_of(rows: list[Row], *set_aside: Checked) -> dict[str, str]:
     found = [*(Checked(row, run_id="1") for row in rows), *set_aside]
-    return pages(Content.of(found, [RUN], AnyCatalog(), Facts.of(rows)))
+    made = pages(Content.of(found, [RUN], AnyCatalog(), Facts.of(rows)))
+    return {name: text for name, text in made.items() if name.endswith(".html")}
 
 
 def page_of(rows: list[Row], *set_aside: Checked) -> str:
@@ -138,6 +139,12 @@ def flat(html: str) -> str:
 
 def text_of(*rows: Row) -> str:
     return flat(page_of(list(rows)))
+
+
+@pytest.fixture
+def one_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing takes seconds, and what is there already does not depend on how much is drawn."""
+    monkeypatch.setattr("reports.drawings.figures", lambda: {"fig6": figure("fig6")})
 
 
 def test_names_are_shown_escaped() -> None:
@@ -228,6 +235,7 @@ def test_the_numbers_behind_a_verdict_name_their_rows() -> None:
     assert "all_server / neurosurgeon at 3g: 1.00x (analytic; rows" in text
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_where_speeds_and_rates_come_from(store: Path, tmp_path: Path) -> None:
     made(store, tmp_path)
     text = flat((tmp_path / "provenance.html").read_text())
@@ -394,6 +402,7 @@ def test_older_answers_of_a_cell_are_counted_and_not_shown() -> None:
     assert "decide no claim" not in text
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize("name", ["harness", "method"])
 def test_a_store_of_other_code_decides_no_claim_and_draws_no_figure(
     tmp_path: Path, name: str
@@ -417,6 +426,7 @@ def test_a_store_of_other_code_decides_no_claim_and_draws_no_figure(
     assert "Not drawn, since other code computed its rows: QHO paper, Fig. 6" in text
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_rows_of_a_method_file_are_current_where_the_file_is_given(tmp_path: Path) -> None:
     method = tmp_path / "mine.py"
     method.write_text(METHOD)
@@ -539,6 +549,7 @@ def test_what_we_found_names_the_experiment_of_every_finding(site: Path) -> None
     assert "coinfer run fig6 --store FILE" in text
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_report_for_a_readme_and_for_a_paper(store: Path, tmp_path: Path) -> None:
     for form in ("md", "tex"):
         done = CliRunner().invoke(
@@ -563,6 +574,7 @@ def test_a_report_for_a_readme_and_for_a_paper(store: Path, tmp_path: Path) -> N
     assert (tmp_path / "d" / "fig6.pdf").is_file()
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_templates_and_figure_style_can_be_overridden(store: Path, tmp_path: Path) -> None:
     (tmp_path / "t").mkdir()
     (tmp_path / "t" / "site.css").write_text("body { color: #123456; }\n")
@@ -593,6 +605,7 @@ def test_the_same_store_gives_the_same_bytes(store: Path, tmp_path: Path) -> Non
         assert Path(one).read_bytes() == Path(other).read_bytes(), one
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_store_without_the_figures_cells_has_no_figure(tmp_path: Path) -> None:
     rows = [Checked(current(timed("all_local", model="resnet18")))]
     files, warnings = write_report(rows, [], tmp_path, Catalog())
@@ -628,6 +641,7 @@ def refusal_of(store: Path, folder: Path) -> str:
     return str(refused.value)
 
 
+@pytest.mark.usefixtures("one_figure")
 @pytest.mark.parametrize("name", ["index.html", "scorecard.json", "fig6.csv"])
 def test_files_of_others_are_never_replaced(store: Path, tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("mine")
@@ -640,6 +654,7 @@ def test_files_of_others_are_never_replaced(store: Path, tmp_path: Path, name: s
     }  # fmt: skip
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_folder_or_a_dangling_link_in_the_way_is_refused(store: Path, tmp_path: Path) -> None:
     (tmp_path / "a" / "index.html").mkdir(parents=True)
     assert "is in the way and no plain file" in refusal_of(store, tmp_path / "a")
@@ -649,6 +664,7 @@ def test_a_folder_or_a_dangling_link_in_the_way_is_refused(store: Path, tmp_path
     assert not (tmp_path / "nowhere").exists()
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_report_replaces_an_earlier_one_and_leaves_other_files(
     store: Path, tmp_path: Path
 ) -> None:
@@ -674,6 +690,7 @@ def test_a_store_as_the_target_is_refused_and_stays(store: Path) -> None:
     assert store.read_bytes() == before
 
 
+@pytest.mark.usefixtures("one_figure")
 def test_a_report_that_breaks_leaves_what_was_there(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,3 +246,87 @@ def test_a_search_that_finds_nothing_answers_with_the_best_cut_of_the_unpruned_n
             assert found.cost == min(time.total_s for time in times)
         else:
             assert found.cost == min(energy_j(time, where.device, where.link) for time in times)
+
+
+# Another optimiser in QHO's place.
+
+
+def test_another_optimiser_searches_the_same_plans_with_the_same_budget() -> None:
+    for name in ("random", "differential-evolution"):
+        method = Qho(optimiser=name, max_evaluations=300)
+        assert method.searched == QHO.searched
+        where = [at(rate) for rate in (1e4, 3e7)]
+        together = method.select_many(
+            library(QHO, "qho2024"), where, [context(method, "qho2024", seed) for seed in (0, 1)]
+        )
+        alone = [
+            method.select(library(QHO, "qho2024"), one, context(method, "qho2024", seed))
+            for seed, one in enumerate(where)
+        ]
+        assert list(together) == alone
+        for one in alone:
+            # Its budget is its end: nothing was cut off.
+            assert (one.status, one.evaluations) == ("feasible", 300)
+            assert one.predicted_accuracy is not None
+            assert one.predicted_accuracy > library(QHO, "qho2024").data["floor"]
+    with pytest.raises(CoinferError, match="unknown optimiser of qho 'de'; known: cma-es, diff"):
+        Qho(optimiser="de")
+
+
+# Codes through noise, charged as bits.
+
+
+@cache
+def noisy_task() -> Task:
+    return measured_task(small_task(groups=True), ["noise"], plans=40)
+
+
+def noisy(snr_db: float | None, name: str = "qho2024-mixed") -> Scenario:
+    base = at(1e6, name)
+    link = replace(base.link, rate_bps=None, bandwidth_hz=1e6)
+    return replace(base, link=link, snr_db=snr_db)
+
+
+def test_codes_go_through_the_scenarios_noise_and_are_charged_as_bits() -> None:
+    method = Qho(noise=True, scales=5)
+    rules = convention("qho2024-mixed")
+    given = Context(noisy_task(), rules, noisy_task().graph.cuts[1:], 0)
+    built = method.build(noisy_task(), given)
+    assert built.data["family"] == "noise"
+    scenarios = [noisy(0.0), noisy(20.0)]
+    problem = method.problem(built, scenarios, given)
+    assert problem.dimension == problem.box.dimension - 1
+    points = np.random.default_rng(0).random((40, problem.dimension))
+    runs = np.arange(40) % 2
+    _, cost = problem.judge(runs, points)
+    for row, plan in enumerate(problem.box.plans(problem.decide(runs, points))):
+        where = scenarios[runs[row]]
+        if plan.cut != CutRef(noisy_task().graph.cuts[-1].index, noisy_task().graph.cuts[-1].after):
+            assert plan.channel == f"awgn[snr_db={where.snr_db}]"
+        work = plan_workload(plan, noisy_task(), rules)
+        assert work.uplink_symbols == 0
+        assert cost[row] == scenario_latency(work, where).total_s
+        # The paper's own rules would have no bits for it, and the harmonised ones symbols.
+        if plan.channel != "none":
+            assert plan_workload(plan, noisy_task(), convention("harmonised")).uplink_symbols > 0
+    found = method.select_many(built, scenarios, [given, given])
+    assert all(one.plan is not None for one in found)
+
+
+@pytest.mark.parametrize(
+    ("where", "why"),
+    [
+        (at(1e6, "qho2024-mixed"), "noise needs a radio with an SNR of 0 to 50 dB"),
+        (noisy(60.0), "noise needs a radio with an SNR of 0 to 50 dB"),
+        (noisy(10.0, "qho2024"), "convention qho2024 does not charge as bits"),
+        (noisy(10.0, "harmonised"), "qho2024-mixed does"),
+    ],
+)
+def test_noise_is_refused_where_it_has_no_place(where: Scenario, why: str) -> None:
+    skip = Qho(noise=True).supports(noisy_task(), where)
+    assert skip is not None
+    assert why in skip.reason
+    assert Qho(noise=True).supports(noisy_task(), noisy(10.0)) is None
+    missing = Qho(noise=True).supports(task())
+    assert missing is not None
+    assert "--family noise" in missing.reason
