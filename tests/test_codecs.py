@@ -211,11 +211,21 @@ def test_only_a_decoder_without_final_activation_gives_negative_values(make: Any
         assert bool((decoder(encoder(spread(shape))) < 0).any()) is negative
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_asymmetric_decoder_works_as_counted_by_hand(stride: int) -> None:
+    """Multiply-accumulates by hand: C' C k^2 code positions, then as many back and 2 C^2 k^2."""
+    code = 6 // stride
+    encode, decode = Asymmetric(4, stride).work((8, 6, 6), "macs")
+    assert encode == 4 * 8 * 9 * code**2
+    assert decode == encode + 2 * 8 * 8 * 9 * 36
+    assert Asymmetric(4, stride).code_shape((8, 6, 6)) == (4, code, code)
+
+
 def test_every_codec_is_made_by_its_name() -> None:
     parts = Parts({}).with_classes(CODECS)
     assert {name for _, name in parts.classes} == {
         *("conv", "linear", "bottlenet++", "cia-conv", "cia-linear"),
-        *("threestep-conv", "threestep-linear"),
+        *("threestep-conv", "threestep-linear", "asymmetric"),
     }
     assert parts.codec("bottlenet++[channels=4,spatial=1]") == BottleNetPlusPlus(4, 1)
     assert parts.codec("cia-conv[channels=null,width=9]") == CiaConv(width=9)
@@ -238,6 +248,9 @@ def test_every_codec_is_made_by_its_name() -> None:
         (lambda: ThreeStepLinear(dropout=1.0), "dropout is 1.0; allowed is 0 to below 1"),
         (lambda: ThreeStepLinear(hidden=0), "hidden is 0; allowed is a whole number, 1 or more"),
         (lambda: CiaConv(channels="x"), "channels is 'x'; allowed is a whole number"),
+        (lambda: Asymmetric(4, 3), "'asymmetric': stride is 3; allowed is a whole number, 1 to 2"),
+        (lambda: Asymmetric(4, final="elu"), "final is 'elu'; allowed: relu, none"),
+        (lambda: Asymmetric(4).code_shape((5,)), r"shape \(5,\); accepted: maps \(C, H, W\)"),
         (lambda: ConvCodec(2, 1).code_shape((5,)), r"shape \(5,\); accepted: maps \(C, H, W\)"),
         (lambda: CiaConv().work((5, 2), "table1"), r"shape \(5, 2\); accepted: maps"),
         (lambda: LinearCodec(2, 1).modules((3, 2, 2)), r"\(C, 1, 1\), or flatten=1"),
