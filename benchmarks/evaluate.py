@@ -238,8 +238,8 @@ def evaluate_many(prepared: Prepared, cells: Sequence[Cell]) -> tuple[Row, ...]:
     """
     started = perf_counter()
     assert prepared.failure is None
-    asked = [_asked(prepared, cell) for cell in cells]
-    questions = [question for question in asked if isinstance(question, _Question)]
+    asked = [question_of(prepared, cell) for cell in cells]
+    questions = [question for question in asked if isinstance(question, Question)]
     assert prepared.library is not None or not questions
     selections: Iterator[Selection] = iter(())
     if questions and prepared.frozen:
@@ -247,7 +247,7 @@ def evaluate_many(prepared: Prepared, cells: Sequence[Cell]) -> tuple[Row, ...]:
             [
                 _chosen(prepared, cell).selection
                 for cell, question in zip(cells, asked, strict=True)
-                if isinstance(question, _Question)
+                if isinstance(question, Question)
             ]
         )
     elif questions and prepared.library is not None:
@@ -259,7 +259,7 @@ def evaluate_many(prepared: Prepared, cells: Sequence[Cell]) -> tuple[Row, ...]:
         selections = iter(said)
     results = [
         _answered(prepared, cell, question, next(selections))
-        if isinstance(question, _Question)
+        if isinstance(question, Question)
         else question
         for cell, question in zip(cells, asked, strict=True)
     ]
@@ -310,7 +310,7 @@ def check_cut(convention: Convention, task: Task) -> None:
 
 
 @dataclass(frozen=True)
-class _Question:
+class Question:
     """What a method is asked in one cell."""
 
     scenario: Scenario
@@ -319,7 +319,7 @@ class _Question:
 
 
 def _result(prepared: Prepared, cell: Cell) -> Result:
-    question = _asked(prepared, cell)
+    question = question_of(prepared, cell)
     if isinstance(question, Result):
         return question
     if prepared.frozen:
@@ -345,7 +345,7 @@ def _chosen(prepared: Prepared, cell: Cell) -> Chosen:
     return found
 
 
-def _asked(prepared: Prepared, cell: Cell) -> _Question | Result:
+def question_of(prepared: Prepared, cell: Cell) -> Question | Result:
     """Return what a method is to be asked, or why it is not asked."""
     if prepared.skip:
         return Result("skipped", reason=prepared.skip)
@@ -356,10 +356,10 @@ def _asked(prepared: Prepared, cell: Cell) -> _Question | Result:
         return Result("skipped", reason=reason)
     cuts = allowed_cuts(method, task, scenario.convention)
     context = _context(task, scenario.convention, cuts, method, cell)
-    return _Question(scenario, cuts, context)
+    return Question(scenario, cuts, context)
 
 
-def _answered(prepared: Prepared, cell: Cell, question: _Question, answer: object) -> Result:
+def _answered(prepared: Prepared, cell: Cell, question: Question, answer: object) -> Result:
     """Return what a method's answer amounts to."""
     method, task = prepared.method, prepared.task
     scenario, cuts = question.scenario, question.cuts

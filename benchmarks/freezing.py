@@ -53,20 +53,22 @@ def freeze_matrix(
     Raises:
         CoinferError: when a cell fails, or no method chose a plan: there is nothing to freeze.
     """
+    loaded = load(matrix)
+    name = loaded.name
     catalog = Catalog(method_files)
-    summary = run(load(matrix), store, catalog=catalog, jobs=jobs, progress=progress)
+    summary = run(loaded, store, catalog=catalog, jobs=jobs, progress=progress)
     if summary.exit_code:
-        raise CoinferError(f"{matrix}: {'; '.join(line.strip() for line in summary.lines())}")
+        raise CoinferError(f"{name}: {'; '.join(line.strip() for line in summary.lines())}")
     rows = learned_rows(matrix, store, method_files)
     if all(row.result.plan is None for row in rows):
         why = next((row.result.reason for row in rows), "none of its methods learns")
-        raise CoinferError(f"nothing of '{matrix}' can be frozen, no plan was chosen: {why}")
+        raise CoinferError(f"nothing of '{name}' can be frozen, no plan was chosen: {why}")
     best = best_plans([row.cell for row in rows], rows, catalog)
-    about = {"matrix": matrix, "versions": package_versions()}
-    count = write_selections(selections / f"{matrix}.json", rows, about)
-    told = f"{count} answers to '{matrix}' in '{selections}'"
+    about = {"matrix": name, "versions": package_versions()}
+    count = write_selections(selections / f"{name}.json", rows, about)
+    told = f"{count} answers to '{name}' in '{selections}'"
     if best:
-        write_best(selections.parent / "best" / f"{matrix}.json", best, about)
+        write_best(selections.parent / "best" / f"{name}.json", best, about)
         told += f", {len(best)} best plans known in '{selections.parent / 'best'}'"
     return told
 

@@ -8,9 +8,7 @@ they found.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, get_args
 
@@ -18,15 +16,14 @@ import numpy as np
 
 from coinfer.accuracy.box import Box, Decisions, search_box
 from coinfer.accuracy.variables import Counts, Floats
-from coinfer.cachefolder import cache_folder, write_atomically
 from coinfer.checks import real_number, whole_number
 from coinfer.cost import scenario_latency
 from coinfer.errors import CoinferError
 from coinfer.method import Context, Library, Method, MethodCard, OpenChoice
 from coinfer.plan import Scenario, Selection, Skip, Task, kept_channels
 from coinfer.search.problem import box_workload, predicted
-from coinfer.serial import canonical_json, content_hash
 from coinfer.sources import closure_hash
+from methods.agents import kept
 from methods.device_half import STATE, DeviceHalf, Original
 from methods.predictor import (
     Candidate,
@@ -220,7 +217,7 @@ class Cia(Method):
             half = DeviceHalf(box, place, context.convention.flops_rules, self.original)
             what = [surrogate.key, box.hash, place, half.rules, repr(self), baseline, floor]
             key = [*what, episodes, rng.bit_generator.state, closure_hash([__name__])]
-            return _kept(key, lambda: self.search(half, accuracy, floor, episodes, rng))
+            return kept(key, lambda: self.search(half, accuracy, floor, episodes, rng))
 
         with context.ledger.phase("search"):
             streams = zip(places, context.rng.spawn(len(places)), strict=True)
@@ -337,17 +334,3 @@ def _fastest(library: Library, box: Box, scenario: Scenario, context: Context) -
         evaluations=data["episodes"],
     )
     return Candidate(selection, float(time[best]))
-
-
-def _kept(key: Sequence[Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what was made before from the same `key`, from the cache folder, or make it."""
-    place = cache_folder("agents") / f"{content_hash(key)}.json"
-    # Missing, damaged or unreadable: whatever it is, searching makes it anew.
-    with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        return found
-    made = make()
-    with suppress(OSError):  # without a cache it is only slower
-        place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, canonical_json(made).encode())
-    return made

@@ -20,8 +20,10 @@ from coinfer.plugins import METHOD_GROUP, Broken, classes_defined_in, load_entry
 from coinfer.refs import Ref, Scalar, parse_ref
 from methods.all_local import AllLocal
 from methods.all_server import AllServer
+from methods.amc import Amc
 from methods.bottlenet import BottleNet
 from methods.cia import Cia
+from methods.cpcdrl import Cpcdrl
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
 from methods.greedy import Greedy
@@ -45,12 +47,14 @@ BUILT_IN: tuple[type[Method], ...] = (
     TwoStepPruning,
     Fpgm,
     Greedy,
+    Amc,
     BottleNet,
     ThreeStep,
     Ipdr,
     Paa,
     Cia,
     Qho,
+    Cpcdrl,
     Exhaustive,
 )
 

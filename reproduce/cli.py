@@ -109,7 +109,7 @@ def reproduce(
     given: dict[str, object] = {}
     if not computed:
         given = {"--store": store, "--jobs": jobs, "--reselect": anew}
-    if found.reads in ("matrix", "network"):
+    if found.reads in ("matrix", "network", "search"):
         given["--table"] = table
     for option, value in given.items():
         if value is not None:
@@ -124,7 +124,7 @@ def reproduce(
             found, store_path, 1 if jobs is None else jobs, quiet, reselect=reselect
         )
         files.append(store_path)
-    elif found.reads == "network":
+    elif found.reads in ("network", "search"):
         facts = collect.facts_of([], found.claims(), found.findings())
     else:
         facts = collect.facts_of_file(found.reads, table)

@@ -26,7 +26,8 @@ class Figure:
         title: one line.
         paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
         reads: what it is made from: the cells of a matrix, which are computed, a traced network,
-            or a measurement table, recipe study or comparison of optimisers, which are read.
+            a search of its own, or a measurement table, recipe study or comparison of optimisers,
+            which are read.
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
         stems: stems of the claims that the paper makes about it.
@@ -37,7 +38,7 @@ class Figure:
     name: str
     title: str
     paper: str
-    reads: Literal["matrix", "network", "table", "study", "comparison"]
+    reads: Literal["matrix", "network", "search", "table", "study", "comparison"]
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
@@ -90,6 +91,12 @@ def _write_amplification(facts: Facts, folder: Path) -> list[Path]:
     from reproduce import amplification
 
     return amplification.write(facts, folder, "threestep2020-fig1", _T_FIG1, "resnet18")
+
+
+def _write_learning(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import learning
+
+    return learning.write(folder, "cpcdrl2024-fig3", _C_FIG3)
 
 
 def _write_optimisers(facts: Facts, folder: Path) -> list[Path]:
@@ -164,6 +171,7 @@ _T_FIG3 = "Three-step paper, Fig. 3: communication against local computation at 
 _T_FIG4 = "Three-step paper, Fig. 4: latency against communication rate"
 _A_FIG2 = "CIA paper, Fig. 2: communication against local computation at every cut"
 _A_FIG3 = "CIA paper, Fig. 3: latency against communication rate on two devices"
+_C_FIG3 = "CPCDRL paper, Fig. 3: reward against episode"
 _C_FIG4 = "CPCDRL paper, Fig. 4: latency against the accuracy that may be lost"
 _C_FIG5 = "CPCDRL paper, Fig. 5: latency against the accuracy that may be lost, VGG16"
 _T_FIG1 = "Three-step paper, Fig. 1: what crosses at every cut against the image, ResNet-18"
@@ -250,6 +258,14 @@ _FIGURES = (
     *_pair("T", "threestep2020-fig4", _rates, _T_FIG4, "T-f4", harmonised=True),
     *_pair("A", "cia2021-fig2", _plane, _A_FIG2, "A-f2-comm", "A-f2-comp", "A-f2-pareto"),
     *_pair("A", "cia2021-fig3", _rates, _A_FIG3, "A-f3", harmonised=True),
+    Figure(
+        name="cpcdrl2024-fig3",
+        title=_C_FIG3,
+        paper="C",
+        reads="search",
+        write=_write_learning,
+        stems=("C-f3",),
+    ),
     *_pair("C", "cpcdrl2024-fig4", _rates, _C_FIG4, "C-f4a", "C-f4b", harmonised=True),
     *_pair("C", "cpcdrl2024-fig5", _rates, _C_FIG5, "C-f5a", "C-f5b"),
     Figure(

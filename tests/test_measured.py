@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks import best as best_file
 from benchmarks import evaluate as evaluation
-from benchmarks import measured, selections, verify
+from benchmarks import freezing, measured, selections, verify
+from benchmarks.best import shipped_best, write_best
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell
 from benchmarks.evaluate import Group, evaluate, evaluate_many, group_inputs, prepare
+from benchmarks.matrix import Matrix, expand
+from benchmarks.progress import Silent
+from benchmarks.provenance import collect
 from benchmarks.rows import Row
+from benchmarks.runner import Summary
 from benchmarks.selections import shipped_selections, write_selections
+from benchmarks.store import Store
 from benchmarks.sweep import Step
 from benchmarks.trainings import Trained, Training
 from benchmarks.verify import chosen_plans, measured_by, run_verification
@@ -27,7 +35,10 @@ from coinfer.accuracy.sampling import samples
 from coinfer.accuracy.table import Origin, Sample, Table, read_table
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.plan import CutRef, Plan
+from coinfer.search.reference import Effort, best_known
 from coinfer.tasks import make_task
+from reproduce.collect import best_known as known_costs
+from reproduce.facts import case_of
 from reproduce.rates import standing
 
 MODEL = "alexnet-cifar"
@@ -337,6 +348,73 @@ def test_damaged_selections_are_refused_in_a_line(
             shipped_selections("frozen")
     with pytest.raises(UnknownNameError, match="selections"):
         shipped_selections("thawed")
+
+
+# Freezing, and the best plans known.
+
+
+def test_a_matrix_is_computed_and_frozen_by_one_call(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ship(monkeypatch, table("fpgm"))
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f'models = "{MODEL}"\ndevices = "raspberry-pi-3b+"\nservers = "tesla-p100"\n'
+        'links = ["3g", "wifi"]\nmethods = ["all_local", "fpgm"]\nconvention = "qho2024"\n'
+    )
+    ran: list[str] = []
+
+    def run(matrix: Matrix, store: Path, **_: Any) -> Summary:
+        ran.append(matrix.name)
+        with Store.open(store) as opened:
+            run_id = opened.begin_run(collect([], None))
+            opened.put([answer(cell) for cell in expand(matrix, Catalog())], run_id)
+        return Summary(4, 0, 4, (("ok", 4),))
+
+    monkeypatch.setattr(freezing, "run", run)
+    folder = tmp_path / "selections"
+    told = freezing.freeze_matrix(str(path), tmp_path / "s.sqlite", folder, 1, Silent())
+    assert ran == ["mine"]
+    assert told.startswith("2 answers to 'mine' in")
+    monkeypatch.setattr(selections, "files", lambda _: tmp_path)
+    found = shipped_selections("mine")
+    assert {cell.method for cell in found.answers} == {"fpgm"}
+    assert not (tmp_path / "best").exists()
+
+    ship(monkeypatch)  # nothing is measured: nothing was chosen
+    with pytest.raises(CoinferError, match="nothing of 'mine' can be frozen, .* coinfer sweep"):
+        freezing.freeze_matrix(str(path), tmp_path / "t.sqlite", folder, 1, Silent())
+
+
+def test_the_best_plan_known_costs_no_more_than_what_qho_chose_and_is_read_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ship(monkeypatch, table("qho"))
+    short = partial(best_known, effort=Effort(8, 2, 1, 2, 2))
+    monkeypatch.setattr(freezing, "best_known", short)
+    cell = Catalog().canonical(replace(CELL, method="qho[max_evaluations=200]"))
+    cells = [replace(cell, link=link) for link in ("3g", "wifi")]
+    one_cut = Catalog().canonical(replace(cell, convention="qho2024[cut=features.2]"))
+    rows = [answer(one) for one in cells]
+    best = freezing.best_plans(
+        [*cells, one_cut, replace(CELL, method="all_local")], rows, Catalog()
+    )
+    assert list(best) == [best_file.scene_of(one) for one in cells]
+    write_best(tmp_path / "best" / "mine.json", best, {})
+    monkeypatch.setattr(best_file, "files", lambda _: tmp_path)
+    assert shipped_best("mine") == best
+    assert shipped_best("yours") == {}
+    costs = known_costs("mine")
+    for row in rows:
+        case = case_of(row.cell)
+        assert costs[case] <= row.result.latency["total_s"]
+
+    path = tmp_path / "best" / "mine.json"
+    whole = path.read_text()
+    for old, new in (('"schema":1', '"schema":2'), ('"plans"', '"plan"'), ("conv", "vonc")):
+        path.write_text(whole.replace(old, new, 1))
+        with pytest.raises(CoinferError, match="best plans of 'mine'"):
+            shipped_best("mine")
 
 
 # Verification.

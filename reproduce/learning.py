@@ -1,0 +1,203 @@
+"""How CPCDRL's agents learn: reward against episode (Tang et al. 2024, Fig. 3).
+
+The searches are those of the method in the paper's scenario, a run per seed, on a predictor fitted
+to plans that ship; nothing is trained here but the agents.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import textwrap
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coinfer.errors import CoinferError
+from reproduce.draw import house_style, save
+from reproduce.draw_lines import Line, Lines, line_panels
+from reproduce.rates import network_text
+from reproduce.style import MethodStyle, method_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from coinfer.search.cpcdrl import Run
+
+Floats = NDArray[np.float64]
+
+METHOD, MODEL, CONVENTION = "cpcdrl", "alexnet-cifar", "cpcdrl2024"
+SEEDS = 10
+WINDOW = 10
+"""Episodes over which a curve is averaged before it is drawn or judged."""
+
+TOLERANCE = 0.1
+"""Share of a curve's rise within which it has settled."""
+
+_STABLE = 75
+_FOOT_COLUMNS = 168
+_QUARTILES = (25.0, 50.0, 75.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """What S searches saw, episode by episode.
+
+    Attributes:
+        reward, latency_s, accuracy: (S, E) each, by seed.
+        floor: accuracy floor of the reward.
+    """
+
+    reward: Floats
+    latency_s: Floats
+    accuracy: Floats
+    floor: float
+
+    @property
+    def settled(self) -> tuple[int, ...]:
+        """The episode from which every seed's averaged reward stays where it ends."""
+        return tuple(settles(averaged(one)) for one in self.reward)
+
+
+def averaged(values: Floats, window: int = WINDOW) -> Floats:
+    """Return means over the last `window` values, of fewer at the start, (E,)."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    end = np.arange(1, len(values) + 1)
+    start = np.maximum(0, end - window)
+    means: Floats = (total[end] - total[start]) / (end - start)
+    return means
+
+
+def settles(curve: Floats, tolerance: float = TOLERANCE) -> int:
+    """Return the first episode (from 1) from which a curve stays near its end.
+
+    Near is within a share of the range between its least value and the mean of its last quarter.
+    """
+    last = float(curve[-max(1, len(curve) // 4) :].mean())
+    band = tolerance * abs(last - float(curve.min()))
+    (outside,) = np.nonzero(np.abs(curve - last) > band)
+    return 1 if not len(outside) else int(outside[-1]) + 2
+
+
+def searched(seeds: int = SEEDS) -> Curves:
+    """Run the method once per seed in the paper's scenario.
+
+    Raises:
+        CoinferError: when the method has nothing to learn from.
+    """
+    from benchmarks.catalog import Catalog
+    from benchmarks.cells import Cell
+    from benchmarks.evaluate import Group, Question, prepare, question_of
+    from methods.cpcdrl import Cpcdrl
+
+    catalog = Catalog()
+    runs: list[Run] = []
+    floor = 0.0
+    for seed in range(seeds):
+        where = ("cpcdrl-edge", "cpcdrl-cloud", "200-kbyte-s", None)
+        cell = Cell(MODEL, METHOD, *where, seed=seed, convention=CONVENTION)
+        prepared = prepare(Group.of(cell), catalog)
+        if prepared.library is None:
+            told = prepared.failure[0] if prepared.failure else prepared.skip
+            raise CoinferError(f"{METHOD} cannot search on {MODEL}: {told}")
+        question, method = question_of(prepared, cell), prepared.method
+        assert isinstance(question, Question)
+        assert isinstance(method, Cpcdrl)
+        floor = float(prepared.library.data["floor"])
+        runs.append(method.run(prepared.library, question.scenario, question.context))
+    return Curves(
+        np.stack([run.reward for run in runs]),
+        np.stack([run.latency_s for run in runs]),
+        np.stack([run.accuracy for run in runs]),
+        floor,
+    )
+
+
+COLUMNS = ("model", "convention", "seed", "episode", "reward", "latency_s", "accuracy", "evidence")
+
+
+def csv_text(curves: Curves) -> str:
+    """The data behind the figure: a line per seed and episode; numbers read back exactly."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for seed, columns in enumerate(
+        zip(curves.reward, curves.latency_s, curves.accuracy, strict=True)
+    ):
+        for episode, values in enumerate(zip(*columns, strict=True), start=1):
+            numbers = (float(value) for value in values)
+            writer.writerow([MODEL, CONVENTION, seed, episode, *numbers, "predicted"])
+    return file.getvalue()
+
+
+def told(curves: Curves, stem: str) -> list[str]:
+    """What a reader must know, as lines."""
+    settled = sorted(curves.settled)
+    middle = settled[len(settled) // 2]
+    digest = hashlib.sha256(csv_text(curves).encode()).hexdigest()[:12]
+    seeds, episodes = curves.reward.shape
+    text = [
+        f"{network_text(MODEL, CONVENTION)}; device and server of the paper, 200 kB/s, convention "
+        f"{CONVENTION}; {seeds} seeds, {episodes} episodes. Lines: median of the seeds, averaged "
+        f"over {WINDOW} episodes; bands: quartiles.",
+        f"Reward stays within {100 * TOLERANCE:g} % of its rise from episode {middle} on (median; "
+        f"{settled[0]} to {settled[-1]} by seed); the paper's is stable from about {_STABLE} on. "
+        f"Accuracy floor {100 * curves.floor:.2f} %.",
+        f"Evidence: predicted (accuracy, by a regressor on measured plans), analytic (latency). "
+        f"Data: {stem}.csv, SHA-256 {digest}...",
+    ]
+    return [line for one in text for line in textwrap.wrap(one, _FOOT_COLUMNS)]
+
+
+def draw(curves: Curves, stem: str) -> Figure:
+    """Draw the figure (to be used in `house_style`)."""
+    panels: Mapping[str, Floats] = {
+        "Reward (shifted to begin at 1)": _shifted(curves.reward),
+        "Latency of the episode's plan (ms)": 1e3 * curves.latency_s,
+        "Predicted accuracy (%)": 100.0 * curves.accuracy,
+    }
+    return line_panels(
+        [Lines(title, (_line(values),)) for title, values in panels.items()],
+        "Episode",
+        "Per episode, log scale",
+        told(curves, stem),
+        log_x=False,
+    )
+
+
+def _shifted(reward: Floats) -> Floats:
+    """Rewards may be negative, which no logarithmic axis shows."""
+    return reward - reward.min() + 1.0
+
+
+def _line(values: Floats) -> Line:
+    smooth = np.stack([averaged(one) for one in values])
+    low, middle, high = np.percentile(smooth, _QUARTILES, axis=0)
+    episodes = tuple(float(n) for n in range(1, values.shape[1] + 1))
+    return Line(
+        MethodStyle("CPCDRL", method_style(METHOD).ink, ""),
+        episodes,
+        *(tuple(float(v) for v in column) for column in (middle, low, high)),
+        ("none",) * len(episodes),
+    )
+
+
+def write(folder: Path, stem: str, title: str, curves: Curves | None = None) -> list[Path]:
+    """Write the figure (SVG, PDF, PNG) and its data (CSV) into a folder; return the files.
+
+    Args:
+        folder: where.
+        stem: of the files' names.
+        title: of the figure.
+        curves: None to search now.
+    """
+    found = curves or searched()
+    data = folder / f"{stem}.csv"
+    data.write_text(csv_text(found), encoding="utf-8", newline="")
+    with house_style():
+        return [*save(draw(found, stem), folder, stem, title), data]
