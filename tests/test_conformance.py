@@ -735,6 +735,26 @@ def test_torchs_generator_counts_where_torch_is_loaded(tmp_path: Path) -> None:
     assert "generator of torch;" in found["test_uses_no_global_randomness"]
 
 
+@dataclass(frozen=True)
+class ImportsLate(Good):
+    """Needs a library that draws when it is imported, and imports it where it needs it."""
+
+    def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
+        load_file(Path("draws.py"))
+        return first_or_last(context, last=False)
+
+
+def test_what_a_library_draws_when_it_is_imported_is_not_the_methods(tmp_path: Path) -> None:
+    """Asked first of all, so that nothing imported it before."""
+
+    class Kit(MethodContract):
+        method = ImportsLate()
+
+    (tmp_path / "draws.py").write_text("import random\nSALT = random.random()\n")
+    with chdir(tmp_path):
+        Kit().test_uses_no_global_randomness()
+
+
 def test_every_check_has_a_bad_adapter() -> None:
     checks = {name for name in dir(MethodContract) if name.startswith("test_")}
     assert checks == {f"test_{check}" for _, check, _ in BAD} | {"test_brings_valid_parts"}
