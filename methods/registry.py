@@ -21,6 +21,7 @@ from coinfer.refs import Ref, Scalar, parse_ref
 from methods.all_local import AllLocal
 from methods.all_server import AllServer
 from methods.bottlenet import BottleNet
+from methods.cia import Cia
 from methods.cpcdrl import Cpcdrl
 from methods.exhaustive import Exhaustive
 from methods.fpgm import Fpgm
@@ -37,6 +38,7 @@ BUILT_IN: tuple[type[Method], ...] = (
     TwoStepPruning,
     Fpgm,
     BottleNet,
+    Cia,
     Qho,
     Cpcdrl,
     Exhaustive,
