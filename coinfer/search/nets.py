@@ -101,18 +101,19 @@ class Adam:
         self.gradient = Net(net.sizes, torch.zeros_like(net.parameters))
         self.mean = torch.zeros_like(net.parameters)
         self.square = torch.zeros_like(net.parameters)
-        self._spread = torch.empty_like(net.parameters)
         self.steps = 0
 
     def step(self) -> None:
-        """Follow the gradient."""
+        """Follow the gradient; both corrections of the moments are factors of the step."""
         self.steps += 1
         slope = self.gradient.parameters
         self.mean.lerp_(slope, 1.0 - _BETA1)
         self.square.mul_(_BETA2).addcmul_(slope, slope, value=1.0 - _BETA2)
-        corrected = (1.0 - _BETA2**self.steps) ** 0.5
-        spread = torch.sqrt(self.square, out=self._spread).div_(corrected).add_(_EPSILON)
-        self._parameters.addcdiv_(self.mean, spread, value=-self._lr / (1.0 - _BETA1**self.steps))
+        spread = (1.0 - _BETA2**self.steps) ** 0.5
+        length = self._lr * spread / (1.0 - _BETA1**self.steps)
+        # The gradient has been read; its place takes the divisor.
+        divisor = torch.sqrt(self.square, out=slope).add_(_EPSILON * spread)
+        self._parameters.addcdiv_(self.mean, divisor, value=-length)
 
 
 @contextmanager
