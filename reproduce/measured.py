@@ -19,12 +19,21 @@ from coinfer.accuracy.codec_variables import IDENTITY
 from coinfer.accuracy.recipe import RECIPES
 from coinfer.accuracy.regressors import PAPER_REGRESSORS, REGRESSORS
 from coinfer.accuracy.sampling import corners
-from coinfer.accuracy.surrogate import Comparison, Labels, Surrogate, fit_surrogate, table4
+from coinfer.accuracy.surrogate import (
+    Comparison,
+    Labels,
+    Surrogate,
+    fitting_versions,
+    kept_surrogate,
+    table4,
+)
 from coinfer.accuracy.table import Sample, Table
+from coinfer.cachefolder import kept_json
 from coinfer.errors import CoinferError
 from coinfer.plan import Plan, kept_channels
 from coinfer.refs import parse_ref
 from coinfer.serial import content_hash, to_data
+from coinfer.sources import closure_hash
 from coinfer.tasks import make_task
 from reproduce.claims import TableMeasure
 from reproduce.facts import Gap
@@ -112,7 +121,13 @@ class Measured:
         Raises:
             CoinferError: when there are too few plans.
         """
-        return table4(self.labels, regressors=REGRESSORS)
+        by = Comparison()
+        code = closure_hash(["coinfer.accuracy.surrogate"])
+        key = [self.labels.data(), to_data(by), list(REGRESSORS), fitting_versions(), code]
+        rows: list[dict[str, Any]] = kept_json(
+            "table4", key, lambda: table4(self.labels, by, REGRESSORS)
+        )
+        return rows
 
     @cached_property
     def surrogate(self) -> Surrogate:
@@ -121,7 +136,7 @@ class Measured:
         Raises:
             CoinferError: when there are too few plans.
         """
-        return fit_surrogate(self.labels)
+        return kept_surrogate(self.labels)
 
     @property
     def setting(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reproduce.freshness import Checked
 
 from benchmarks.catalog import Catalog
 from benchmarks.rows import Row
@@ -25,7 +26,6 @@ from reports.drawings import Figures
 from reports.site import pages
 from reports.whatif import Offer, offers_of_rows, offers_of_tables
 from reproduce.facts import Facts
-from reproduce.freshness import Checked
 from tests.latencies import grid, timed
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")

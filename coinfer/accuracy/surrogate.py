@@ -309,10 +309,10 @@ class Surrogate:
             raise CoinferError(f"not a surrogate: {type(error).__name__}: {error}") from None
         if schema != SURROGATE_SCHEMA:
             raise CoinferError(f"the surrogate's schema is {schema}; accepted: {SURROGATE_SCHEMA}")
-        if versions != _versions():
+        if versions != fitting_versions():
             raise CoinferError(
                 f"the surrogate was fitted with {_listed(versions)}; installed: "
-                f"{_listed(_versions())}; fit it anew from its table"
+                f"{_listed(fitting_versions())}; fit it anew from its table"
             )
         return made
 
@@ -324,7 +324,7 @@ class Surrogate:
             "regressor": self.regressor,
             "quality": to_data(self.quality),
             "half_width": self.half_width,
-            "versions": _versions(),
+            "versions": fitting_versions(),
         }
 
     @cached_property
@@ -365,7 +365,7 @@ def kept_surrogate(labels: Labels, comparison: Comparison | None = None) -> Surr
     """
     comparison = comparison or Comparison()
     code = closure_hash([__name__], without=_ELSEWHERE)
-    key = content_hash([labels.data(), to_data(comparison), _versions(), code])
+    key = content_hash([labels.data(), to_data(comparison), fitting_versions(), code])
     place = cache_folder("surrogates") / f"{key}.json"
     # Missing, damaged or unreadable: whatever it is, fitting makes it anew.
     with suppress(OSError, UnicodeError, CoinferError):
@@ -459,7 +459,8 @@ def _mean(found: Sequence[Scores]) -> Scores:
     return Scores(**means)
 
 
-def _versions() -> dict[str, str | None]:
+def fitting_versions() -> dict[str, str | None]:
+    """Return the versions of the packages that decide what a fit gives."""
     return {package: installed_version(package) for package in _PACKAGES}
 
 
