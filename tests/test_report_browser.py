@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reproduce.freshness import Checked
 
 from benchmarks.catalog import Catalog
+from benchmarks.freshness import Checked
 from benchmarks.rows import Row
 from benchmarks.store import Run
 from coinfer.cost import Workload, latency
