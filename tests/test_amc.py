@@ -25,7 +25,7 @@ FAMILY = "prune-partition"
 
 
 class TestAmc(MethodContract):
-    method = Amc(episodes=8)
+    method = Amc(episodes=3)
 
 
 @cache
@@ -117,7 +117,7 @@ def test_the_wall_leaves_the_most_that_the_cap_allows(preserve: float, rules: st
 @pytest.mark.parametrize("seed", range(5))
 def test_whatever_is_chosen_keeps_within_the_cap(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    for preserve in (0.25, 0.3, 0.5, 0.8, 1.0):
+    for preserve in (0.35, 0.5, 0.8, 1.0):
         found = given(preserve)
         assert found.possible
         for choose in (lambda _: 1.0, lambda _: 1e-6, lambda _: 1.0 - rng.random()):
