@@ -926,6 +926,15 @@ def test_the_published_simulation_keeps_what_is_promised() -> None:
             assert low > 0.9
 
 
+def test_the_readme_says_what_was_simulated() -> None:
+    rows, _ = simulated()
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    noisy = {(r["change"], r["spread"], r["seeds"]): float(r["share"]) for r in rows}
+    assert f"is found in {noisy['one place', '4', '10']:.0%}".replace("%", " %") in readme
+    assert noisy["one place", "1", "10"] == noisy["one method", "4", "10"] == 1
+    assert {share for (change, _, _), share in noisy.items() if change == "none"} == {0}
+
+
 @pytest.mark.parametrize("number", range(len(gate_simulation.SCENARIOS)))
 def test_a_reduced_simulation_agrees_with_the_published_one(number: int) -> None:
     rows, _ = simulated()
