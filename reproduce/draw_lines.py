@@ -143,13 +143,13 @@ def _draw(axis: Axes, line: Line) -> None:
     pattern: Any = (0.0, style.dashes) if style.dashes else "-"
     if any(low != high for low, high in zip(line.low, line.high, strict=True)):
         axis.fill_between(line.x, line.low, line.high, color=style.ink, alpha=0.18, linewidth=0)
-    above = 3.0 if thick else 2.5
+    above = 1.5 if style.wide else 3.0 if thick else 2.5
     path = range(len(line.x)) if line.path is None else line.path
     axis.plot(
         [line.x[i] for i in path],
         [line.y[i] for i in path],
         color=style.ink,
-        linewidth=1.3 if thick else 0.9,
+        linewidth=_width(style),
         linestyle=pattern,
         zorder=above,
     )
@@ -161,6 +161,10 @@ def _draw(axis: Axes, line: Line) -> None:
         axis.plot(x, y, linestyle="none", zorder=above + 0.1, **_marker(style, fill))
         if fill == "crossed":
             axis.plot(x, y, linestyle="none", zorder=above + 0.2, **_cross())
+
+
+def _width(style: MethodStyle) -> float:
+    return 4.0 if style.wide else 0.9 if style.dashes else 1.3
 
 
 def _marker(style: MethodStyle, fill: Fill) -> dict[str, Any]:
@@ -228,7 +232,7 @@ def _legends(
             [],
             [],
             color=style.ink,
-            linewidth=0.9 if style.dashes else 1.3,
+            linewidth=_width(style),
             linestyle=(0.0, style.dashes) if style.dashes else "-",
             label=style.label,
             **(_marker(style, "filled") if style.marker else {}),

@@ -59,6 +59,10 @@ _X_LABELS = {
     "points": "Accuracy that may be lost (points below the baseline)",
 }
 _FOOT_COLUMNS = 168
+_BEST_TOLD = (
+    " Best known: the least over all methods' plans, those for other points included, and a longer "
+    "search."
+)
 
 
 def points(facts: Facts, sweep: Sweep) -> dict[str, list[Point]]:
@@ -155,7 +159,7 @@ def footnote(
         f"{sweep.convention}. "
         + (f"{radio}{_assumption(sweep)}). " if radio else "")
         + f"Lines: median of {seeds} seed{'s' * (seeds != 1)} (the slower of the middle two) of "
-        "methods that draw; bands: quartiles.",
+        "methods that draw; bands: quartiles." + (_BEST_TOLD if best_s else ""),
         f"Latency evidence: {classes or 'none'}; accuracy: {Verified.of(every).text}. "
         f"Data: {stem}.csv, SHA-256 {digest}...",
         *_missing(sweep, every),

@@ -62,6 +62,7 @@ class MethodStyle:
         hatch: pattern over the fill.
         marker: of its points, as Matplotlib names it; '' for none.
         dashes: of its line; empty for a solid one.
+        wide: whether its line is broad and lies below all others, which may cover it.
     """
 
     label: str
@@ -69,6 +70,7 @@ class MethodStyle:
     hatch: str
     marker: str = ""
     dashes: tuple[float, ...] = ()
+    wide: bool = False
 
     @property
     def ink(self) -> str:
@@ -88,7 +90,7 @@ METHOD_STYLES = {
     "three_step": MethodStyle("Three-step", TEAL, "oooo", "p", _SHORT),
     "cpcdrl": MethodStyle("CPCDRL", GREY, "OOOO", "h", _DASH_DOT_DOT),
     "qho": MethodStyle("QHO", BLACK, "****", "*"),
-    "best known": MethodStyle("best known", LIGHT_GREY, "//..", "", _DOTTED),
+    "best known": MethodStyle("best known", LIGHT_GREY, "//..", wide=True),
 }
 
 

@@ -382,7 +382,7 @@ def test_a_matrix_is_computed_and_frozen_by_one_call(
     assert not (tmp_path / "best").exists()
 
     ship(monkeypatch)  # nothing is measured: nothing was chosen
-    with pytest.raises(CoinferError, match="nothing of 'mine' can be frozen, .* coinfer sweep"):
+    with pytest.raises(CoinferError, match="nothing of 'mine' can be frozen, .*`coinfer sweep"):
         freezing.freeze_matrix(str(path), tmp_path / "t.sqlite", folder, 1, Silent())
 
 
