@@ -109,7 +109,8 @@ def draw(model: str, network: Network, stem: str) -> Figure:
     found = crossings(network)
     x = tuple(one.device_flops / 1e6 for one in found)
     lines = []
-    points: tuple[Fill, ...] = ("plain",) * len(x)
+    plain: Fill = "plain"
+    points = (plain,) * len(x)
     for width in WIDTHS_BITS:
         y = tuple(one.bits(width) / _KB_BITS for one in found)
         lines.append(Line(_STYLES[width], x, y, y, y, points))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from coinfer.errors import CoinferError
 from reproduce.draw import house_style, save
-from reproduce.draw_lines import Line, Lines, line_panels
+from reproduce.draw_lines import Fill, Line, Lines, line_panels
 from reproduce.rates import network_text
 from reproduce.style import MethodStyle, method_style
 
@@ -172,19 +172,18 @@ def draw(curves: Curves, stem: str) -> Figure:
 
 def _shifted(reward: Floats) -> Floats:
     """Rewards may be negative, which no logarithmic axis shows."""
-    return reward - reward.min() + 1.0
+    above: Floats = reward - reward.min() + 1.0
+    return above
 
 
 def _line(values: Floats) -> Line:
     smooth = np.stack([averaged(one) for one in values])
     low, middle, high = np.percentile(smooth, _QUARTILES, axis=0)
     episodes = tuple(float(n) for n in range(1, values.shape[1] + 1))
-    return Line(
-        MethodStyle("CPCDRL", method_style(METHOD).ink, ""),
-        episodes,
-        *(tuple(float(v) for v in column) for column in (middle, low, high)),
-        ("none",) * len(episodes),
-    )
+    unmarked: Fill = "none"
+    y, below, above = (tuple(column.tolist()) for column in (middle, low, high))
+    style = MethodStyle("CPCDRL", method_style(METHOD).ink, "")
+    return Line(style, episodes, y, below, above, (unmarked,) * len(episodes))
 
 
 def write(folder: Path, stem: str, title: str, curves: Curves | None = None) -> list[Path]:
