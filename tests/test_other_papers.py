@@ -1,0 +1,219 @@
+"""Figures of the three-step, CIA and CPCDRL papers: what claims compute from made-up rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.catalog import Catalog
+from benchmarks.cells import LATENCY_PARTS, Cell, Result
+from benchmarks.matrix import Matrix, expand, load
+from benchmarks.rows import Row
+from coinfer.conventions import convention
+from coinfer.errors import CoinferError
+from reproduce import learning, plane, rate_figures, rates
+from reproduce.claims import papers
+from reproduce.draw import house_style
+from reproduce.facts import Facts
+from reproduce.figures import figures
+from reproduce.learning import Curves, averaged, settles
+from reproduce.plane import plane_of
+from reproduce.rates import network_text, point, sweep_of
+from reproduce.regret import best_known
+from reproduce.scorecard import judge
+
+CLAIMS = {claim.id: claim for paper in papers().values() for claim in paper.claims}
+MATRICES = [
+    figure.matrix
+    for figure in figures().values()
+    if figure.matrix.startswith(("threestep", "cia", "cpcdrl"))
+]
+Answers = Callable[[Cell], dict[str, Any]]
+
+
+def rows(matrix: str, answers: Answers) -> list[Row]:
+    """A row of every cell; what is not given of a plan's time, work and bits is 0."""
+    found = []
+    for cell in expand(load(matrix), Catalog()):
+        given = answers(cell)
+        parts = {name: given.pop(name, 0.0) for name in LATENCY_PARTS}
+        result = Result(
+            "ok",
+            plan={"cut": {"index": 3, "after": "features.5"}, "keep": [["g", 1]]},
+            plan_hash=f"{cell.method}-{cell.seed}",
+            latency={**parts, "total_s": sum(parts.values())},
+            evidence={"latency": "analytic"},
+            predicted_accuracy=0.76,
+            **given,
+        )
+        found.append(Row(cell, result, {}))
+    return found
+
+
+def cut_number(cell: Cell) -> int:
+    cuts = list(plane_of("threestep2020-fig3").conventions)
+    return cuts.index(convention(cell.convention).cut)
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_matrix_names_methods_that_are_there_and_its_figure_reads_it(name: str) -> None:
+    cells = expand(load(name), Catalog())
+    assert cells
+    assert len({cell.model for cell in cells}) == 1
+    if "fig3" in name and "harmonised" not in name and name != "cia2021-fig3":
+        assert plane_of(name).conventions
+    elif name != "cia2021-fig2":
+        assert sweep_of(name).places
+
+
+def test_shares_above_the_png_line_are_counted_cut_by_cut() -> None:
+    png_bits = plane_of("threestep2020-fig3").png_bits
+    assert png_bits is not None
+
+    def answers(cell: Cell) -> dict[str, Any]:
+        # Cuts 0, 1, 2 of the partition are above the line, one is on it, none of BottleNet++.
+        above = cell.method == "partition_huffman" and cut_number(cell) < 3
+        bits = 2 * png_bits if above else png_bits
+        return {"device_s": 1.0, "uplink_s": bits / 1e5, "uplink_bits": bits}
+
+    facts = Facts.of(rows("threestep2020-fig3", answers))
+    judged = judge(CLAIMS["T-f3.6"], facts)
+    assert judged.ours == pytest.approx(300 / 7)
+    assert judged.verdict == "deviates"
+    assert judge(CLAIMS["T-f3.8"], facts).ours == 0.0
+    assert judge(CLAIMS["T-f3.8"], facts).verdict == "reproduced"
+
+
+def test_what_is_saved_is_relative_to_the_image_and_to_the_partition_at_the_same_cut() -> None:
+    png_bits = plane_of("cia2021-fig2").png_bits
+    assert png_bits is not None
+
+    def answers(cell: Cell) -> dict[str, Any]:
+        cut = cut_number(cell)
+        own = cell.method == "cia"
+        return {
+            "device_s": 1.0 + cut,
+            "uplink_s": 1.0,
+            "device_flops": 1000.0 * (cut + 1) * (0.5 if own and cut == 2 else 1.0),
+            "encode_flops": 100.0 if own and cut == 2 else 0.0,
+            "uplink_bits": png_bits * (0.25 if own and cut == 4 else 1.0),
+        }
+
+    facts = Facts.of(rows("cia2021-fig2", answers))
+    assert judge(CLAIMS["A-f2-comm.2"], facts).ours == pytest.approx(75.0)
+    # 3,000 of the partition against 1,500 and 100 of the encoder.
+    assert judge(CLAIMS["A-f2-comp.2"], facts).ours == pytest.approx(100 * (1 - 1600 / 3000))
+
+
+def test_the_longest_latency_below_a_rate_is_in_seconds() -> None:
+    def answers(cell: Cell) -> dict[str, Any]:
+        rate_bps = float(cell.link.partition("=")[2].rstrip("]"))
+        steep = 1e4 if cell.method == "three_step" else 1e5
+        return {"device_s": 0.02, "uplink_s": steep / rate_bps}
+
+    facts = Facts.of(rows("threestep2020-fig4", answers))
+    longest = judge(CLAIMS["T-f4.5"], facts)
+    assert longest.ours == pytest.approx(0.02 + 1e4 / 8e3)
+    assert "standing in for the paper's ResNet-18" in longest.conditions
+    assert judge(CLAIMS["T-f4.6"], facts).verdict == "ordering holds"
+
+
+def test_a_sweep_over_floors_keeps_every_floor_apart(tmp_path: Path) -> None:
+    def answers(cell: Cell) -> dict[str, Any]:
+        base = {"neurosurgeon": 4.0, "cpcdrl": 2.0}.get(cell.method, 3.0)
+        return {"device_s": base - 10 * cell.max_accuracy_loss}
+
+    found = rows("cpcdrl2024-fig4", answers)
+    facts, sweep = Facts.of(found), sweep_of("cpcdrl2024-fig4")
+    assert sweep.unit == "points"
+    assert [place.x for place in sweep.places] == [0.0, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0]
+    (device,) = sweep.devices
+    seen = [point(facts, sweep, device, place, "cpcdrl").median_s for place in sweep.places]
+    assert seen == pytest.approx([2.0, 1.95, 1.9, 1.8, 1.7, 1.5, 1.2])
+    assert judge(CLAIMS["C-f4a.5"], facts).ours == pytest.approx((4.0 - 0.2) / (2.0 - 0.2))
+    assert judge(CLAIMS["C-f4a.6"], facts).verdict == "ordering holds"
+    # A plan that one floor admits another may not: nothing is moved between them.
+    panels = rate_figures.points(facts, sweep)
+    assert best_known(facts, sweep, panels[device]) == {}
+    files = rate_figures.write(facts, tmp_path, "cpcdrl2024-fig4", "t")
+    table = next(path for path in files if path.suffix == ".csv")
+    lines = list(csv.DictReader(io.StringIO(table.read_text())))
+    assert {float(line["max_accuracy_loss"]) for line in lines} == {
+        place.max_accuracy_loss for place in sweep.places
+    }
+
+
+def test_rates_and_floors_are_not_swept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = load("cpcdrl2024-fig4")
+    mixed = Matrix(**{**vars(both), "links": (*both.links, "3g")})
+    monkeypatch.setattr(rates, "load", lambda name: mixed)
+    with pytest.raises(CoinferError, match="over links and accuracy floors; a sweep has one"):
+        sweep_of.__wrapped__("mixed")
+
+
+def test_a_network_says_which_one_it_stands_for() -> None:
+    assert network_text("alexnet-cifar") == "alexnet-cifar (the paper's is AlexNet)"
+    assert network_text("alexnet") == "alexnet"
+    told = "alexnet-cifar, standing in for the paper's ResNet-18"
+    assert network_text("alexnet-cifar", "threestep2020[cut=features.2]") == told
+    assert network_text("resnet18", "threestep2020") == "resnet18"
+    assert network_text("vgg16", "cpcdrl2024") == "vgg16"
+    assert network_text("alexnet-cifar", "harmonised") == "alexnet-cifar"
+
+
+def test_planes_of_rules_that_send_the_image_have_its_line() -> None:
+    axes = plane_of("threestep2020-fig3")
+    assert axes.png_ms == pytest.approx(1e3 * 18084.75 / 320000)
+    assert plane_of("fig9").png_ms is None
+    facts = Facts.of(rows("threestep2020-fig3", lambda cell: {"device_s": 0.1, "uplink_s": 0.2}))
+    with house_style():
+        drawn = plane.draw(axes, axes.points(facts), "threestep2020-fig3")
+    (panel,) = drawn.axes
+    level = [line for line in panel.get_lines() if set(line.get_ydata()) == {axes.png_ms}]
+    assert len(level) == 1
+
+
+curves = st.lists(st.floats(-50, 50), min_size=1, max_size=60).map(np.array)
+
+
+@given(curves, st.integers(1, 70))
+def test_an_averaged_curve_is_that_of_the_definition(values: Any, window: int) -> None:
+    slow = [np.mean(values[max(0, i + 1 - window) : i + 1]) for i in range(len(values))]
+    assert averaged(values, window) == pytest.approx(np.array(slow), abs=1e-9)
+
+
+@given(curves)
+def test_after_it_has_settled_a_curve_stays_near_its_end(values: Any) -> None:
+    last = values[-max(1, len(values) // 4) :].mean()
+    band = 0.1 * abs(last - values.min())
+    first = settles(values)
+    assert (np.abs(values[first - 1 :] - last) <= band + 1e-9).all()
+    assert first == 1 or abs(values[first - 2] - last) > band
+
+
+def test_a_step_settles_where_it_rises() -> None:
+    assert settles(np.array([0.0] * 75 + [1.0] * 225)) == 76
+
+
+def test_learning_curves_are_written_seed_by_seed(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    reward = np.stack([np.linspace(-1, 2, 40) + rng.normal(0, 0.01, 40) for _ in range(3)])
+    found = Curves(reward, np.exp(-reward), 0.7 + reward / 100, 0.7484)
+    files = learning.write(tmp_path, "x", "t", found)
+    assert {path.suffix for path in files} == {".svg", ".pdf", ".png", ".csv"}
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
+    assert len(lines) == 3 * 40
+    again = np.array([float(line["reward"]) for line in lines]).reshape(3, 40)
+    assert (again == reward).all()
+    told = " ".join(learning.told(found, "x"))
+    middle = sorted(found.settled)[1]
+    assert f"from episode {middle} on" in told
+    assert "3 seeds, 40 episodes" in told
