@@ -28,8 +28,9 @@ def chosen_plans(rows: Iterable[Row], count: int = RATES) -> list[Plan]:
     """Return the plans to verify, each once.
 
     Per device and method the rates (or SNRs) are taken at equal steps from the lowest to the
-    highest; at each, the plan of the seed whose latency is the median (of an even number the
-    lower). Plans that change nothing are as accurate as the baseline and are left out.
+    highest; at each, the plan of the seed whose latency is the median (of an even number the slower
+    of the middle two: the one that figures draw). Plans that change nothing are as accurate as the
+    baseline and are left out.
 
     Args:
         rows: of one matrix and convention.
@@ -125,4 +126,4 @@ def _evenly(places: list[tuple[float, float]], count: int) -> list[tuple[float, 
 
 def _median(rows: list[Row]) -> Row:
     ordered = sorted(rows, key=lambda row: (row.result.latency["total_s"], row.cell.seed))
-    return ordered[(len(ordered) - 1) // 2]
+    return ordered[len(ordered) // 2]

@@ -119,7 +119,7 @@ def draw(found: Sequence[Comparison]) -> Figure:
 
     A panel for every device; a line is the geometric mean over its links of the median over
     seeds, from where half of the runs have a plan on every link. Of several comparisons the
-    one with the most evaluations speaks for an optimiser: what a run does does not depend on when
+    one with the most evaluations speaks for an optimiser: what a run does never depends on when
     it ends.
     """
     speaks = {name: one for one in sorted(found, key=lambda c: c.evaluations)
