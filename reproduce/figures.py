@@ -196,6 +196,7 @@ _FIGURES = (
         matrix="fig7",
         stems=("Q-f7a", "Q-f7b"),
     ),
+    _bare("fig7-guarded", f"{_FIG7}, with a guard band of 1.5 points on predicted accuracies"),
     _harmonised("fig7-harmonised", f"{_FIG7}, harmonised rules"),
     Figure(
         name="fig8",
