@@ -65,6 +65,12 @@ def test_signs_are_signs_outside_of_code() -> None:
     )
 
 
+def test_code_may_end_within_a_word() -> None:
+    assert restructured("`Plan`s and `Cut`, not `Row`-like.") == (
+        r"`Plan`\ s and `Cut`, not `Row`-like."
+    )
+
+
 def test_sections_keep_their_form() -> None:
     text = dedent(
         """\

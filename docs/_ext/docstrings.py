@@ -44,8 +44,11 @@ def _restructured(lines: list[str]) -> Iterator[str]:
 
 
 def _escaped(line: str) -> str:
-    """Return a line whose signs outside of code are signs."""
-    return "".join(
-        piece if _CODE.fullmatch(piece) else _SIGNS.sub(r"\\\g<0>", piece)
-        for piece in _CODE.split(line)
-    )
+    """Return a line whose signs outside of code are signs, and whose code stands by itself."""
+    pieces = []
+    for piece in _CODE.split(line):
+        code = _CODE.fullmatch(piece) is not None
+        text = piece if code else _SIGNS.sub(r"\\\g<0>", piece)
+        # Code ends where a sign follows; a letter would go on with it.
+        pieces.append(rf"\ {text}" if not code and pieces and text[:1].isalnum() else text)
+    return "".join(pieces)
