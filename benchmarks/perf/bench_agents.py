@@ -16,7 +16,8 @@ import pytest
 import torch
 
 from coinfer.accuracy.box import Box, Decisions, search_box
-from coinfer.search.ddpg import Ddpg, DdpgSettings, Transition, one_thread
+from coinfer.search.ddpg import Ddpg, DdpgSettings, Transition
+from coinfer.search.nets import one_thread
 from coinfer.tasks import make_task
 from methods.cia import Cia
 from methods.device_half import STATE, DeviceHalf
