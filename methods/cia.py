@@ -12,6 +12,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, get_args
 
 import numpy as np
@@ -216,10 +217,12 @@ class Cia(Method):
         def accuracy(decisions: Decisions) -> float:
             return float(predicted(box, surrogate.accuracies, decisions, baseline)[0])
 
+        rules = context.convention.flops_rules
+        common = [surrogate.key, box.hash, repr(self), rules, baseline, floor, episodes, _code()]
+
         def agent(place: int, rng: np.random.Generator) -> dict[str, Any]:
-            half = DeviceHalf(box, place, context.convention.flops_rules, self.original)
-            what = [surrogate.key, box.hash, place, half.rules, repr(self), baseline, floor]
-            key = [*what, episodes, rng.bit_generator.state, closure_hash([__name__])]
+            half = DeviceHalf(box, place, rules, self.original)
+            key = [*common, place, rng.bit_generator.state]
             return _kept(key, lambda: self.search(half, accuracy, floor, episodes, rng))
 
         with context.ledger.phase("search"):
@@ -344,10 +347,20 @@ def _kept(key: Sequence[Any], make: Callable[[], dict[str, Any]]) -> dict[str, A
     place = cache_folder("agents") / f"{content_hash(key)}.json"
     # Missing, damaged or unreadable: whatever it is, searching makes it anew.
     with suppress(OSError, ValueError):
-        found: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
-        return found
-    made = make()
+        return _read(place.read_text(encoding="utf-8"))
+    text = canonical_json(make())
     with suppress(OSError):  # without a cache it is only slower
         place.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(place, canonical_json(made).encode())
-    return made
+        write_atomically(place, text.encode())
+    return _read(text)
+
+
+@cache
+def _code() -> str:
+    """Return the version of what decides an agent; looking it up takes longer than some agents."""
+    return closure_hash([__name__])
+
+
+def _read(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text)
+    return found
