@@ -18,9 +18,9 @@ from coinfer.search.ddpg import (
     DdpgSettings,
     Transition,
     min_max,
-    one_thread,
     truncated_normal,
 )
+from coinfer.search.nets import one_thread
 from tests.literal_ddpg import LiteralAgent, parameters
 
 SMALL = DdpgSettings(state_size=3, buffer_size=12, warmup_episodes=1, hidden=(8, 7), batch=5)
