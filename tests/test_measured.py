@@ -440,7 +440,8 @@ def test_the_plan_of_the_median_seed_is_verified_at_rates_of_equal_steps() -> No
         for seed in range(4)
     ]
     kept = [dict(plan.keep)["features.0"] for plan in chosen_plans(rows, 3)]
-    assert kept == [1 + step * 4 + 2 for step in (0, 2, 4)]  # 2.0 s: the lower of the middle two
+    # 3.0 s: the slower of the middle two, which is the one that figures draw.
+    assert kept == [1 + step * 4 for step in (0, 2, 4)]
     unpruned = answer(replace(CELL, method="all_local"))
     assert chosen_plans([unpruned]) == []
     assert len(chosen_plans([*rows, *rows])) == 5

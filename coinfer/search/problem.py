@@ -60,7 +60,7 @@ def box_workload(
     if convention.codec_counted:
         encode, decode = box.codec.work(decisions.codec, at, convention.flops_rules)
     symbols: Any = 0
-    if box.family.noisy:
+    if box.family.noisy and not convention.symbols_as_bits:
         uses = parts.make("channel", AWGN).uses(elements)
         symbols = np.where(np.isnan(decisions.snr_db), 0, uses)
     return batch_workload(
