@@ -249,7 +249,7 @@ def _overview(content: Content) -> dict[str, Any]:
         "groups": [standings_view(one) for one in content.standings],
         "predictions": predictions_view(content.predictions),
         "shifts": shifts_view(content.shifts),
-        "conventions": sorted({row.cell.convention for row in current}),
+        "conventions": sorted({base_name(row.cell.convention) for row in current}),
         "verdicts": verdict_tiles(content.judged),
         "contradictions": [f for f in content.findings if f["outcome"] == "contradiction"],
         "figures": content.figure_views,

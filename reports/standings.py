@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from coinfer.conventions import convention
 from coinfer.cost import Workload, latency
 from coinfer.errors import CoinferError
 from reports.numbers import base_name
@@ -219,6 +220,8 @@ class Summary:
 def standings(rows: Sequence[Row], catalog: Catalog) -> list[Standings]:
     """Bring rows together by rules: those with the most rows first.
 
+    Rows that were asked at one cut at a time are left out: who wins there is a figure's question.
+
     Args:
         rows: one per cell, all of the code at hand.
         catalog: that resolves their names.
@@ -226,6 +229,8 @@ def standings(rows: Sequence[Row], catalog: Catalog) -> list[Standings]:
     groups: dict[Rules, list[Row]] = {}
     for row in rows:
         cell = row.cell
+        if convention(cell.convention).cut:
+            continue
         rules = Rules(cell.model, cell.convention, cell.server, cell.max_accuracy_loss)
         groups.setdefault(rules, []).append(row)
     order = sorted(groups, key=lambda rules: (-len(groups[rules]), rules))

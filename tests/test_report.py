@@ -27,6 +27,7 @@ from reports.cli import report
 from reports.content import Content
 from reports.rowtable import MAX_ROWS
 from reports.site import MARK, pages, texts_of, write_report
+from reports.standings import standings
 from reproduce.claims import papers
 from reproduce.facts import Facts
 from reproduce.figures import figure, figures
@@ -727,3 +728,14 @@ def test_help_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_rows_at_one_cut_at_a_time_are_no_race() -> None:
+    rows = [timed("all_local", 0.5), timed("neurosurgeon", 0.25)]
+    rules = rows[0].cell.convention
+    assert [one.rules.convention for one in standings(rows, Catalog())] == [rules]
+    at_a_cut = [
+        replace(row, cell=replace(row.cell, convention=f"{rules}[cut=features.2]")) for row in rows
+    ]
+    assert standings(at_a_cut, Catalog()) == []
+    assert len(standings([*rows, *at_a_cut], Catalog())) == 1
