@@ -4,6 +4,8 @@ Figures without randomness are hard: any worsening beyond the last bits is a reg
 whose answers depend on its seed is compared by its medians over seeds, and only what is worse by
 more than the limit *and* significant counts: a rank test, adjusted for all tests of the comparison
 (Holm), so that two runs of the same code differ wrongly less often than `false_alarms` says.
+Figures that rank seeds alike (a latency and its regret) are one test, and one that is the same for
+every seed of both runs is none: no ranks could make it significant (Tarone, Biometrics 1990).
 Coverage counts like speed: a cell that is gone, renamed, failed or skipped is a regression.
 """
 
@@ -20,9 +22,11 @@ from benchmarks.baseline import Baseline, order
 from benchmarks.cells import Cell
 from benchmarks.outcomes import (
     ANSWERED,
+    LATENCY,
     METRICS,
     REFERENCE,
     REGRET,
+    SPEEDUP,
     Metric,
     Outcome,
     Seeds,
@@ -105,12 +109,17 @@ class Comparison:
         return EXIT_FAILED if self.of("regressed") else EXIT_OK
 
 
+# A place of a method, and the name of the figure that ranks its seeds.
+_Test = tuple[Cell, str]
+
+
 @dataclass(frozen=True)
 class _Pair:
     """A figure of one method in one place in both runs: a value for every seed that has one.
 
-    Without new values every answer of the baseline had it and none of the run has. `cut` says that
-    the one plan is cut elsewhere.
+    Without new values every answer of the baseline had it and none of the run has. `ranked_by`
+    names the figure that ranks the seeds as this one does; `cut` says that the one plan is cut
+    elsewhere.
     """
 
     cell: Cell
@@ -118,12 +127,23 @@ class _Pair:
     limit: Limit
     old: tuple[float, ...]
     new: tuple[float, ...]
+    ranked_by: str
     cut: str = ""
 
     @property
     def tested(self) -> bool:
         """Whether seeds decide."""
         return self.limit.over_seeds and bool(self.new)
+
+    @property
+    def test(self) -> _Test:
+        """What is tested: figures with the same ranks share it."""
+        return self.cell, self.ranked_by
+
+    @property
+    def varies(self) -> bool:
+        """Whether any two seeds of either run differ."""
+        return len({*self.old, *self.new}) > 1
 
     @property
     def centres(self) -> tuple[float, float]:
@@ -153,11 +173,11 @@ def compare(
     thresholds.check({cell.method for cell in (*old, *new)})
     stochastic = baseline.stochastic | run.stochastic
     pairs, uncompared = _pairs(old, new, stochastic, thresholds)
-    tests = [pair for pair in pairs if pair.tested]
     if decidable:
-        _require_seeds(tests, thresholds.false_alarms)
+        _require_seeds([pair for pair in pairs if pair.tested], thresholds.false_alarms)
+    tests = len({pair.test for pair in pairs if pair.tested and pair.varies})
     findings = [*_gone(old, new), *_added(old, new), *_statuses(old, new, stochastic)]
-    findings += _judged(pairs, len(tests), thresholds.false_alarms)
+    findings += _judged(pairs, tests, thresholds.false_alarms)
     lines = _lines(baseline)
     return Comparison(
         findings=tuple(
@@ -168,7 +188,7 @@ def compare(
             for cell in sorted({*old, *new}, key=order)
         },
         cells=sum(cell in run.outcomes for cell in baseline.outcomes),
-        tests=len(tests),
+        tests=tests,
         uncompared=uncompared,
     )
 
@@ -290,9 +310,10 @@ def _pairs(
     for cell in shared:
         random = cell.method in stochastic
         question = question_of(cell)
+        references_s = [_reference_s(side, question) for side in (old, new)]
         before, after = (
-            _figures(side[cell], _reference_s(side, question), least_s.get(question), random)
-            for side in (old, new)
+            _figures(side[cell], reference_s, least_s.get(question), random)
+            for side, reference_s in zip((old, new), references_s, strict=True)
         )
         if not before.answers or not after.answers:
             continue
@@ -304,10 +325,17 @@ def _pairs(
                 continue
             whole, also = before.whole(metric), after.whole(metric)
             if (whole and also) or (whole and after.answered and not others):
-                found.append(_Pair(cell, metric, limit, values, others, cut))
+                ranked_by = _ranked_by(metric, references_s[0] == references_s[1])
+                found.append(_Pair(cell, metric, limit, values, others, ranked_by, cut))
             else:
                 uncompared += 1
     return found, uncompared
+
+
+def _ranked_by(metric: Metric, same_reference: bool) -> str:
+    """The figure that ranks seeds as a metric does: what divides latencies ranks nothing anew."""
+    by_latency = metric is REGRET or (metric is SPEEDUP and same_reference)
+    return LATENCY.name if by_latency else metric.name
 
 
 @dataclass(frozen=True)
@@ -376,12 +404,14 @@ def _require_seeds(tests: Sequence[_Pair], level: float) -> None:
     if not seeds:
         return
     fewest = min(seeds, key=seeds.__getitem__)
-    if len(tests) * least_p(seeds[fewest], seeds[fewest]) > level:
+    # All of them, as those that do not vary yet may do so in the next run.
+    count = len({pair.test for pair in tests})
+    if count * least_p(seeds[fewest], seeds[fewest]) > level:
         raise CoinferError(
             f"'{fewest.method}' has {counted(seeds[fewest], 'seed')}: of "
-            f"{counted(len(tests), 'figure')} that depend on seeds none could ever change "
+            f"{counted(count, 'figure')} that depend on seeds none could ever change "
             f"significantly (false_alarms = {level:g}); the matrix needs "
-            f"{seeds_needed(len(tests), level)} seeds or more, or the thresholds say "
+            f"{seeds_needed(count, level)} seeds or more, or the thresholds say "
             "over_seeds = false and why"
         )
 
@@ -392,10 +422,10 @@ def _judged(pairs: Sequence[_Pair], tests: int, level: float) -> Iterator[Findin
     # Each direction is adjusted by itself: an improvement is no alarm.
     for worse in (True, False):
         members = [pair for pair in moved if (pair.worse_by > 0) == worse]
-        raw = [_p_value(pair, worse) for pair in members if pair.tested]
-        adjusted = iter(holm(raw, tests))
+        raw = {pair.test: _p_value(pair, worse) for pair in members if pair.tested}
+        adjusted = dict(zip(raw, holm(list(raw.values()), tests), strict=True))
         for pair in members:
-            p_value = next(adjusted) if pair.tested else None
+            p_value = adjusted[pair.test] if pair.tested else None
             if p_value is None or p_value <= level:
                 yield _finding(pair, "regressed" if worse else "improved", p_value, tests)
             elif worse:

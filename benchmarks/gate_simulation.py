@@ -68,6 +68,7 @@ SCENARIOS = (
     Scenario("none", 16, 10, 1000),
     Scenario("one method", 1, 10, 400),
     Scenario("one place", 1, 10, 400),
+    Scenario("one place", 1, 20, 400),
     Scenario("one method", 4, 10, 400),
     Scenario("one place", 4, 10, 400),
     Scenario("one place", 4, 20, 400),
