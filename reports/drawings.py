@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,11 +79,10 @@ def _facts_for(figure: Figure, shown: Sequence[Checked], facts: Facts) -> Facts 
     """What a figure is drawn from; None where there is nothing."""
     if figure.reads == "table":
         return facts if facts.tables else None
-    if figure.reads == "study":
-        from benchmarks.tables import study_names
-        from reproduce.collect import study_for_figures
+    if figure.reads in ("tables", "study", "comparison"):
+        from reproduce.collect import shipped_facts
 
-        return replace(facts, study=study_for_figures(None)) if study_names() else None
+        return shipped_facts(figure.reads)
     found = _rows_of(figure, shown)
     current = [one.row for one in found if one.state == "current"]
     if not current:

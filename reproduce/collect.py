@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 # The network, family of plans and data set of the figures that are made from measurements.
 _FIGURES_TABLE = ("alexnet-cifar", "qho", "cifar10")
+# The network of the papers' figures, whose place ours takes.
+_STANDS_FOR = "alexnet"
 
 
 def traced(matrix: str) -> dict[str, LayerGraph]:
@@ -190,6 +192,36 @@ def table_for_figures(name: str | None) -> Measured:
     return found
 
 
+def tables_for_agreement(name: str | None) -> list[Measured]:
+    """Return a table of a large network, then the shipped ones of the small one beside it.
+
+    Args:
+        name: of a shipped table, or FILE.csv; None is the largest of the network that ours stands
+            for.
+
+    Raises:
+        CoinferError: when there is none, none to hold it against, or one is damaged.
+    """
+    from benchmarks.tables import find_table, shipped_table, table_names
+    from reproduce.measured import Measured
+
+    small, family, data = _FIGURES_TABLE
+    large = _shipped(_STANDS_FOR, family, data) if name is None else Measured(find_table(name))
+    if large is None:
+        raise CoinferError(
+            f"no measurement table of {_STANDS_FOR} ships; give one that `coinfer sweep` wrote, "
+            "--table FILE.csv"
+        )
+    every = map(Measured, map(shipped_table, table_names()))
+    beside = [one for one in every if one.place == (small, *large.place[1:])]
+    if not beside:
+        raise CoinferError(
+            f"no table of {small} ships for family {large.place[1]} on {large.place[2]}, to hold "
+            f"'{large.table.origin.name}' against"
+        )
+    return [large, *beside]
+
+
 def study_for_figures(name: str | None) -> Study:
     """Return a recipe study by its name or FILE.csv; None is the largest of our network.
 
@@ -230,13 +262,15 @@ def comparisons_for_figures(name: str | None = None) -> tuple[Comparison, ...]:
 
 
 def facts_of_file(reads: str, name: str | None) -> Facts:
-    """Take the facts from what a figure reads: a `table`, a `study` or a `comparison`.
+    """Take the facts from what a figure reads: `table`, `tables`, `study` or `comparison`.
 
     Raises:
         CoinferError: when there is none of that name, or it is damaged.
     """
     if reads == "study":
         return replace(Facts.of([]), study=study_for_figures(name))
+    if reads == "tables":
+        return Facts.of([], tables=tables_for_agreement(name))
     if reads == "comparison":
         found = comparisons_for_figures(name)
         if not found:
@@ -246,6 +280,25 @@ def facts_of_file(reads: str, name: str | None) -> Facts:
             )
         return replace(Facts.of([]), comparisons=found)
     return Facts.of([], tables=[table_for_figures(name)])
+
+
+def shipped_facts(reads: str) -> Facts | None:
+    """Take the facts from what ships of what a figure reads; None where nothing does.
+
+    Raises:
+        CoinferError: when a shipped file is damaged.
+    """
+    from benchmarks.comparison import comparison_names
+    from benchmarks.tables import study_names
+
+    model, family, data = _FIGURES_TABLE
+    ships = {
+        "table": lambda: _shipped(model, family, data),
+        "tables": lambda: _shipped(_STANDS_FOR, family, data) and _shipped(model, family, data),
+        "study": study_names,
+        "comparison": comparison_names,
+    }
+    return facts_of_file(reads, None) if reads in ships and ships[reads]() else None
 
 
 @cache

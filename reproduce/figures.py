@@ -26,8 +26,8 @@ class Figure:
         title: one line.
         paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
         reads: what it is made from: the cells of a matrix, which are computed, a traced network,
-            a search of its own, or a measurement table, recipe study or comparison of optimisers,
-            which are read.
+            a search of its own, or a measurement table, two networks' tables, a recipe study or a
+            comparison of optimisers, which are read.
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
         stems: stems of the claims that the paper makes about it.
@@ -38,7 +38,7 @@ class Figure:
     name: str
     title: str
     paper: str
-    reads: Literal["matrix", "network", "search", "table", "study", "comparison"]
+    reads: Literal["matrix", "network", "search", "table", "tables", "study", "comparison"]
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
@@ -85,6 +85,12 @@ def _write_study(facts: Facts, folder: Path) -> list[Path]:
     from reproduce import study
 
     return study.write(facts, folder)
+
+
+def _write_agreement(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import agreement
+
+    return agreement.write(facts, folder)
 
 
 def _write_amplification(facts: Facts, folder: Path) -> list[Path]:
@@ -275,6 +281,13 @@ _FIGURES = (
         paper="",
         reads="study",
         write=_write_study,
+    ),
+    Figure(
+        name="agreement",
+        title="Small network beside large: the same plans ranked by their accuracies",
+        paper="",
+        reads="tables",
+        write=_write_agreement,
     ),
     Figure(
         name="optimisers",

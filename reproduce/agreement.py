@@ -1,0 +1,332 @@
+"""Whether a small network ranks plans as the large one does that it stands in for.
+
+The designs of two tables of one family begin with the same points of their boxes: the corners and
+the first Sobol points, which no measured accuracy steers. Both networks have then been measured on
+the same decisions (a cut behind the same block, the same share of every layer pruned, the same
+code), and the ranks of their validation accuracies can be held against each other. No paper claims
+anything about this; it is what figures on a small network rest on.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coinfer.accuracy.sampling import FIRST as SOBOL_POINTS
+from coinfer.accuracy.sampling import DesignPoint, corners, samples
+from coinfer.accuracy.table import Sample
+from coinfer.errors import CoinferError
+from reproduce.draw import house_style, save
+from reproduce.facts import Facts
+from reproduce.measured import Measured
+from reproduce.style import BLUE, TWO_COLUMNS_IN, VERMILION
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STEM = "agreement"
+# What tells our JSON from another file of that name.
+MADE_BY = "coinfer reproduce agreement"
+TITLE = "Does the small network rank plans as the large one does"
+
+# Fewer pairs say nothing about ranks.
+LEAST_PAIRS = 8
+CONFIDENCE = 0.95
+_RESAMPLES = 4000
+_SEED = 0
+_FOOT_COLUMNS = 150
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One point of the design, measured on both networks.
+
+    Attributes:
+        number: its place in the design.
+        small, large: what was measured.
+    """
+
+    number: int
+    small: Sample
+    large: Sample
+
+    @property
+    def accuracies(self) -> tuple[float, float]:
+        """Validation accuracies, 0..1, of the small network and of the large one."""
+        return self.small.measurement.val_accuracy, self.large.measurement.val_accuracy
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike two networks rank the same plans.
+
+    Attributes:
+        pairs: of them.
+        rho: Spearman's rank correlation, -1..1; ties have mean ranks.
+        low, high: its bootstrap interval over plans (bias-corrected and accelerated, Efron 1987).
+        concordant: of two plans that differ on both networks, how often both prefer the same one.
+    """
+
+    pairs: int
+    rho: float
+    low: float
+    high: float
+    concordant: float
+
+    @property
+    def text(self) -> str:
+        """In a few words."""
+        return (
+            f"Spearman's rank correlation {self.rho:.2f} ({100 * CONFIDENCE:g} % interval "
+            f"{self.low:.2f} to {self.high:.2f}), {self.pairs} plans; of two plans that differ "
+            f"both prefer the same one in {100 * self.concordant:.0f} %"
+        )
+
+
+def pairs(small: Measured, large: Measured) -> tuple[Pair, ...]:
+    """Return the points that both have measured behind the same block, in order of the design.
+
+    Raises:
+        CoinferError: when the tables' designs are not of the same points.
+    """
+    told = f"'{small.table.origin.name}' and '{large.table.origin.name}'"
+    if small.place[1:] != large.place[1:]:
+        raise CoinferError(
+            f"{told} are of {' on '.join(small.place[1:])} and {' on '.join(large.place[1:])}; "
+            "ranks are compared within one family of plans and one data set"
+        )
+    designs = [_beginning(one) for one in (small, large)]
+    if not _alike(small, large, *designs):
+        raise CoinferError(
+            f"the designs of {told} do not begin with the same points: they take one seed, and "
+            "networks with as many layers to prune and places to cut"
+        )
+    sides = list(zip((small, large), designs, strict=True))
+    cuts = [side.box.read([one.plan for one in design]).cut for side, design in sides]
+    measured = [{one.measurement.plan.hash: one for one in side.table.samples} for side, _ in sides]
+    found = []
+    for number, points in enumerate(zip(*designs, strict=True)):
+        both = [known.get(one.plan.hash) for known, one in zip(measured, points, strict=True)]
+        # A corner may be behind another block: the first vector of one network is a map of another.
+        if both[0] is not None and both[1] is not None and cuts[0][number] == cuts[1][number]:
+            found.append(Pair(number, both[0], both[1]))
+    return tuple(found)
+
+
+def _beginning(measured: Measured) -> tuple[DesignPoint, ...]:
+    """The points of a table's design that do not depend on what was measured."""
+    count = len(corners(measured.box)) + SOBOL_POINTS
+    return samples(measured.box, count, measured.table.origin.seed)
+
+
+def _alike(
+    small: Measured,
+    large: Measured,
+    first: Sequence[DesignPoint],
+    second: Sequence[DesignPoint],
+) -> bool:
+    """Whether both begin with the same points of boxes with as many variables and cuts."""
+    return (
+        small.table.origin.seed == large.table.origin.seed
+        and small.box.dimension == large.box.dimension
+        and len(small.box.cuts) == len(large.box.cuts)
+        and [one.why for one in first] == [one.why for one in second]
+    )
+
+
+def agreement(found: Sequence[Pair]) -> Agreement:
+    """Return how alike the two networks rank.
+
+    Raises:
+        CoinferError: for fewer than LEAST_PAIRS pairs.
+    """
+    from scipy.stats import bootstrap  # type: ignore[import-untyped]
+
+    if len(found) < LEAST_PAIRS:
+        raise CoinferError(
+            f"both networks were measured on {len(found)} of the same plans; ranks take "
+            f"{LEAST_PAIRS} or more"
+        )
+    first, second = np.array([one.accuracies for one in found]).T
+    limits = bootstrap(
+        (first, second),
+        spearman,
+        paired=True,
+        vectorized=False,
+        n_resamples=_RESAMPLES,
+        confidence_level=CONFIDENCE,
+        rng=np.random.default_rng(_SEED),
+    ).confidence_interval
+    return Agreement(
+        len(found),
+        spearman(first, second),
+        float(limits.low),
+        float(limits.high),
+        concordance(first, second),
+    )
+
+
+def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return Spearman's rank correlation: Pearson's of mean ranks; 0 where one side is constant."""
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(one) - (len(one) + 1) / 2 for one in (first, second)]
+    norms = [float(np.sqrt(one @ one)) for one in ranks]
+    return float(ranks[0] @ ranks[1]) / (norms[0] * norms[1]) if all(norms) else 0.0
+
+
+def concordance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
+    """Return the share of pairs, of those tied on neither side, that both sides rank alike."""
+    ways = np.sign(first[:, None] - first) * np.sign(second[:, None] - second)
+    differ = int((ways != 0).sum())
+    return int((ways > 0).sum()) / differ if differ else 0.5
+
+
+COLUMNS = (
+    *("small", "large", "number", "why", "cut_small", "cut_large", "accuracy_small"),
+    *("std_error_small", "accuracy_large", "std_error_large", "n_small", "n_large", "evidence"),
+    *("plan_small", "plan_large"),
+)
+
+
+def csv_text(smalls: Sequence[Measured], large: Measured) -> str:
+    """The pairs behind every panel, with all digits; all accuracies are measured."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for small in smalls:
+        for pair in pairs(small, large):
+            first, second = pair.small.measurement, pair.large.measurement
+            writer.writerow(
+                [
+                    *(small.table.origin.name, large.table.origin.name, pair.number),
+                    *(pair.small.why, first.plan.cut.after, second.plan.cut.after),
+                    *(first.val_accuracy, first.val_std_error),
+                    *(second.val_accuracy, second.val_std_error, first.val_n, second.val_n),
+                    *("measured", first.plan.hash, second.plan.hash),
+                ]
+            )
+    return file.getvalue()
+
+
+def footnote(smalls: Sequence[Measured], large: Measured) -> list[str]:
+    """What a reader must know, as lines: networks, recipes, evidence, and the data's hash."""
+    digest = hashlib.sha256(csv_text(smalls, large).encode()).hexdigest()[:12]
+    text = (
+        f"Every point is one plan of family {large.place[1]}, trained and measured on both networks"
+        f" ({large.setting}; {large.size}). Bars: one standard error of the validation images to "
+        f"each side. Interval: bootstrap over plans, {_RESAMPLES:,} resamples. Accuracy evidence: "
+        f"measured. Data: {STEM}.csv, SHA-256 {digest}..."
+    )
+    return textwrap.wrap(text, _FOOT_COLUMNS)
+
+
+def draw(smalls: Sequence[Measured], large: Measured) -> Figure:
+    """Draw a panel for every table of the small network (to be used in `house_style`)."""
+    from matplotlib.figure import Figure
+
+    foot = footnote(smalls, large)
+    figure = Figure(figsize=(TWO_COLUMNS_IN, 3.5))
+    figure.subplots_adjust(left=0.075, right=0.985, top=0.875, bottom=0.21, wspace=0.18)
+    for axis, small in zip(
+        figure.subplots(1, len(smalls), squeeze=False, sharey=True)[0], smalls, strict=True
+    ):
+        found = pairs(small, large)
+        _scatter(axis, found)
+        answer = agreement(found)
+        axis.set_title(
+            f"Rank correlation {answer.rho:.2f} ({answer.low:.2f} to {answer.high:.2f}), "
+            f"{answer.pairs} plans"
+        )
+        axis.set_xlabel(f"{small.place[0]}, recipe {small.table.origin.recipe.label} (%)")
+    figure.axes[0].set_ylabel(f"{large.place[0]}, recipe {large.table.origin.recipe.label} (%)")
+    figure.text(0.008, 0.012, "\n".join(foot), fontsize=5.8, va="bottom", linespacing=1.4)
+    return figure
+
+
+def _scatter(axis: Axes, found: Sequence[Pair]) -> None:
+    for why, colour, marker in (("corner", VERMILION, "^"), ("sobol", BLUE, "o")):
+        own = [one for one in found if one.small.why == why]
+        if not own:
+            continue
+        x, y = 100 * np.array([one.accuracies for one in own]).T
+        xerr = [100 * one.small.measurement.val_std_error for one in own]
+        yerr = [100 * one.large.measurement.val_std_error for one in own]
+        axis.errorbar(
+            *(x, y, yerr, xerr),
+            label={"corner": "corners of the box", "sobol": "Sobol points"}[why],
+            fmt=marker,
+            color=colour,
+            markersize=3.2,
+            elinewidth=0.6,
+        )
+    axis.grid(visible=True)
+    axis.legend(loc="lower right")
+
+
+def provenance(smalls: Sequence[Measured], large: Measured) -> dict[str, Any]:
+    """The correlations and where the numbers are from, as plain data."""
+    return {
+        "made_by": MADE_BY,
+        "large": _origin(large),
+        "small": [
+            {**_origin(one), "agreement": _plain(agreement(pairs(one, large)))} for one in smalls
+        ],
+        "confidence": CONFIDENCE,
+        "resamples": _RESAMPLES,
+        "seed": _SEED,
+    }
+
+
+def _plain(found: Agreement) -> dict[str, Any]:
+    return {
+        "pairs": found.pairs,
+        "spearman": found.rho,
+        "low": found.low,
+        "high": found.high,
+        "concordant": found.concordant,
+    }
+
+
+def _origin(measured: Measured) -> dict[str, Any]:
+    origin = measured.table.origin
+    return {
+        "table": origin.name,
+        "model": origin.model,
+        "family": origin.family,
+        "data": origin.data,
+        "recipe": origin.recipe.label,
+        "seed": origin.seed,
+        "parent_sha256": origin.parent_sha256,
+        "rows": len(measured.table.samples),
+    }
+
+
+def write(facts: Facts, folder: Path) -> list[Path]:
+    """Write the figure (SVG, PDF, PNG), its data (CSV) and its correlations and origin (JSON).
+
+    Args:
+        facts: its tables: the large network's, then those of the small one.
+        folder: where the files go.
+
+    Raises:
+        CoinferError: when the tables do not go together, or share too few plans.
+    """
+    large, *smalls = facts.tables
+    data, about = folder / f"{STEM}.csv", folder / f"{STEM}.json"
+    text = json.dumps(provenance(smalls, large), indent=2) + "\n"
+    data.write_text(csv_text(smalls, large), encoding="utf-8", newline="")
+    about.write_text(text, encoding="utf-8")
+    with house_style():
+        return [*save(draw(smalls, large), folder, STEM, TITLE), data, about]
