@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.drawings import matrices_of
 from reproduce.claims import papers
+from reproduce.collect import frozen
 
 if TYPE_CHECKING:
     from reports.drawings import Drawn, Figures
@@ -47,7 +48,7 @@ def _view(
         "paper": figure.paper,
         "reference": papers()[figure.paper].reference if figure.paper else "",
         "reads": figure.reads,
-        "matrices": matrices_of(figure),
+        "matrices": [(matrix, frozen(matrix)) for matrix in matrices_of(figure)],
         # Our own drawing: its text is ours, and the only markup that is not escaped.
         "svg": Markup(drawn.svg) if drawn else "",  # noqa: S704
         "drawn": drawn is not None,

@@ -1,11 +1,14 @@
-"""The page of provenance: runs, hardware numbers, rules and measurement tables."""
+"""The page of provenance: runs, hardware numbers, rules, selections and measurement tables."""
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.freshness import selections_of
+from benchmarks.selections import shipped_selections
 from coinfer import conventions
 from coinfer.hardware import GIVEN_BY_USER
 from reports.numbers import natural, scaled
@@ -79,6 +82,26 @@ def tables_told(tables: Sequence[Measured]) -> list[dict[str, Any]]:
             ),
         }
         for one in tables
+    ]
+
+
+def selections_told(shown: Sequence[Checked]) -> list[dict[str, Any]]:
+    """The frozen selections from which rows have their plans: what they are, and of how many."""
+    counts = Counter(selections_of(one.row) for one in shown)
+    found = ((shipped_selections(name), count) for name, count in sorted(counts.items()) if name)
+    return [
+        {
+            "name": one.name,
+            "rows": count,
+            "matrix": one.about.get("matrix", "unknown"),
+            "versions": sorted(
+                (name, version)
+                for name, version in one.about.get("versions", {}).items()
+                if version
+            ),
+            "digest": one.hash,
+        }
+        for one, count in found
     ]
 
 
