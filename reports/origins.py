@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.freshness import selections_of
@@ -105,6 +106,12 @@ def selections_told(shown: Sequence[Checked]) -> list[dict[str, Any]]:
     ]
 
 
+def _typed(words: Sequence[object]) -> str:
+    """A command line with the program's name alone: where it was installed helps nobody."""
+    program, *rest = map(str, words or [""])
+    return shlex.join([PurePath(program).name, *rest]) if words else ""
+
+
 def run_told(run: Run, number: int) -> dict[str, Any]:
     """A run with the machine, versions and command line that it recorded of itself."""
     about = run.provenance
@@ -113,7 +120,7 @@ def run_told(run: Run, number: int) -> dict[str, Any]:
         "number": number,
         "started": run.started_at,
         "finished": run.finished_at or "not finished",
-        "command": shlex.join(map(str, about.get("command_line", []))),
+        "command": _typed(about.get("command_line", [])),
         "python": about.get("python", "unknown"),
         "platform": about.get("platform", "unknown"),
         "cpu": about.get("cpu", "unknown"),
