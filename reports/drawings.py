@@ -93,7 +93,8 @@ def _facts_for(figure: Figure, shown: Sequence[Checked], facts: Facts) -> Facts 
         return facts if models and models <= facts.networks.keys() else None
     if figure.reads == "search":
         return None
-    if not any(one.state == "current" for one in _rows_of([figure.matrix], shown)):
+    own_cells = _own(figure)
+    if not any(one.state == "current" and one.row.cell in own_cells for one in shown):
         return None
     found = _rows_of(matrices_of(figure), shown)
     current = [one.row for one in found if one.state == "current"]
@@ -106,6 +107,16 @@ def _rows_of(matrices: Iterable[str], shown: Sequence[Checked]) -> list[Checked]
     """Rows of the cells that some matrices have."""
     cells: set[Cell] = set().union(*map(_cells_of, matrices))
     return [one for one in shown if one.row.cell in cells]
+
+
+def _own(figure: Figure) -> frozenset[Cell]:
+    """Cells that no other figure has; all of them where there is none.
+
+    The baselines that two figures share are no reason to draw the one that nobody computed.
+    """
+    cells = _cells_of(figure.matrix)
+    others = {one.matrix for one in figures().values()} - {figure.matrix, ""}
+    return cells.difference(*map(_cells_of, others)) or cells
 
 
 @cache
