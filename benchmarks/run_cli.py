@@ -148,12 +148,16 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
 def list_matrices(as_json: bool) -> None:
     """List the matrices that ship, and whether the plans chosen in them do (--selections)."""
     import json
+    import tomllib
 
-    from benchmarks.matrix import built_in_matrices, load
+    from benchmarks.matrix import built_in_matrices
     from benchmarks.selections import selections_names
 
     frozen = set(selections_names())
-    found = {name: load(name).description for name in built_in_matrices()}
+    found = {
+        name: tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
+        for name, path in built_in_matrices().items()
+    }
     if as_json:
         told = {n: {"description": text, "selections": n in frozen} for n, text in found.items()}
         click.echo(json.dumps(told, indent=2))
