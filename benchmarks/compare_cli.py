@@ -7,32 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchmarks.shared_options import FILE, telling
+
 if TYPE_CHECKING:
     from benchmarks.compare import Side
 
-_PATH = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command("compare")
-@click.argument("a", type=_PATH)
-@click.argument("b", type=_PATH)
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "md", "csv"]),
-    default="text",
-    show_default=True,
-    help="csv has a line for every method in every place.",
-)
-@click.option(
-    "-o", "--output", type=_PATH, metavar="FILE", help="Tell it there, not on standard output."
-)
-@click.option(
-    "--show",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="Lines of a table that text and md tell at most; 0 for all.",
+@click.argument("a", type=FILE)
+@click.argument("b", type=FILE)
+@telling(
+    *("text", "md", "csv"),
+    note="csv has a line for every method in every place.",
+    lines="Lines of a table that text and md tell at most",
 )
 def compare(a: Path, b: Path, format_: str, output: Path | None, show: int) -> None:
     """Show the stores A and B side by side: what both have, how latencies moved, who wins where.

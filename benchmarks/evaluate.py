@@ -340,7 +340,8 @@ def _chosen(prepared: Prepared, cell: Cell) -> Chosen:
     if found is None:
         raise CoinferError(
             f"the selections '{prepared.frozen}' have no answer of {cell.method} to this cell; "
-            "`--reselect` searches anew"
+            "without them (`coinfer run` without --selections, `coinfer reproduce` with "
+            "--reselect) it searches anew"
         )
     return found
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmarks.matrix_options import MATRIX
+from benchmarks.matrix_options import MATRIX, SELECTIONS
+from benchmarks.shared_options import FILE, JOBS, telling
 from coinfer.clitypes import PRESETS
 from methods.cli import METHOD_FILE
 
@@ -20,51 +21,30 @@ if TYPE_CHECKING:
     from benchmarks.rows import Row
     from benchmarks.thresholds import Thresholds
 
-_PATH = click.Path(dir_okay=False, path_type=Path)
-
 
 @click.command("gate")
 @click.argument("matrix", type=MATRIX, metavar="[MATRIX]", required=False)
 @click.option(
     "--store",
-    type=_PATH,
+    type=FILE,
     metavar="FILE",
     help="With MATRIX: cells that this store has are not computed again. Without: compare its "
     "rows, those that the code here would compute.",
 )
 @click.option(
-    "--baseline", required=True, type=_PATH, metavar="FILE.json", help="What to compare with."
+    "--baseline", required=True, type=FILE, metavar="FILE.json", help="What to compare with."
 )
 @click.option(
-    "--thresholds", type=_PATH, metavar="FILE.toml", help="Limits of your own, each with a reason."
+    "--thresholds", type=FILE, metavar="FILE.toml", help="Limits of your own, each with a reason."
 )
 @click.option("--update", is_flag=True, help="Make this run the baseline, and print what changes.")
-@click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["text", "github", "md", "junit"]),
-    default="text",
-    show_default=True,
-    help="How to tell what moved.",
+@telling(
+    *("text", "github", "md", "junit"),
+    note="How to tell what moved.",
+    lines="Findings of a kind that text and md tell at most, worst first",
 )
-@click.option(
-    "-o", "--output", type=_PATH, metavar="FILE", help="Tell it there, not on standard output."
-)
-@click.option(
-    "--show",
-    type=click.IntRange(min=0),
-    default=20,
-    show_default=True,
-    help="Findings of a kind that text and md tell at most, worst first; 0 for all.",
-)
-@click.option(
-    "--selections",
-    default="",
-    metavar="NAME",
-    help="Frozen selections that ship (fig7): they answer for the methods that learn.",
-)
-@click.option("--jobs", type=click.IntRange(min=0), default=1, show_default=True,
-              help="Worker processes; 0 for one per core.")  # fmt: skip
+@SELECTIONS
+@JOBS
 @click.option(
     "--cell-timeout",
     "cell_timeout_s",
@@ -121,7 +101,6 @@ def gate(
     from benchmarks.gate_formats import formatted
     from benchmarks.outcomes import outcome_of
     from benchmarks.outputs import tell
-    from benchmarks.selections import shipped_selections
     from benchmarks.thresholds import Thresholds, load_thresholds
     from benchmarks.timelimit import check_seconds
     from coinfer.errors import CoinferError
@@ -132,8 +111,6 @@ def gate(
     # Whatever is wrong with these is told before anything runs.
     limits = Thresholds() if thresholds is None else load_thresholds(thresholds)
     known = None if update and not baseline.exists() else read_baseline(baseline)
-    if options["selections"]:
-        shipped_selections(options["selections"])
     catalog = Catalog(options["method_files"], options["preset_files"], options["selections"])
     if matrix is None:
         assert store is not None

@@ -23,7 +23,32 @@ def _matrices() -> list[str]:
     return list(built_in_matrices())
 
 
+def _selections() -> list[str]:
+    from benchmarks.selections import selections_names
+
+    return selections_names()
+
+
+def _shipped(_context: click.Context, _option: click.Parameter, name: str) -> str:
+    """Refuse selections that do not ship, before anything runs."""
+    from benchmarks.selections import shipped_selections
+
+    if name:
+        shipped_selections(name)
+    return name
+
+
 MATRIX = Name("matrix", _matrices)
+
+SELECTIONS = click.option(
+    "--selections",
+    default="",
+    type=Name("selections", _selections),
+    callback=_shipped,
+    metavar="NAME",
+    help="Frozen selections that ship (fig7): they answer for the methods that learn, which then "
+    "search nothing.",
+)
 
 _OPTIONS = (
     click.option(
@@ -46,13 +71,14 @@ _OPTIONS = (
     click.option(
         "--exclude", multiple=True, metavar="FIELD=PATTERN", help="No cells that match; repeatable."
     ),
+    SELECTIONS,
     METHOD_FILE,
     PRESETS,
 )
 
 
 def matrix_options(command: _Command) -> _Command:
-    """Give a command `--methods`, `--models`, `--include`, `--exclude` and the files of names."""
+    """Give a command `--methods`, `--models`, filters, `--selections` and the files of names."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.shared_options import JOBS
 from coinfer.clitypes import CONVENTION, DEVICE, LINK, SERVER, Name, refs
 
 if TYPE_CHECKING:
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
 _MODEL, _FAMILY, _DATA = "alexnet-cifar", "qho", "cifar10"
 _DEVICES = "raspberry-pi-3b+,jetson-tk1"
 _LINKS = ",".join(f"rate[rate_bps={rate}]" for rate in ("1e5", "1e6", "1e7", "1e8"))
+_NAMES: dict[str, Any] = {
+    "show_default": True,
+    "callback": refs,
+    "metavar": "NAMES",
+    "help": "Comma-separated.",
+}
 
 
 def _tables() -> list[str]:
@@ -39,15 +46,7 @@ def _optimisers() -> tuple[str, ...]:
     help="Plans that the accuracy predictor learns from: a shipped table, or one that `coinfer "
     f"sweep` wrote.  [default: the largest shipped '{_FAMILY}' one of {_MODEL}]",
 )
-@click.option(
-    "--devices",
-    default=_DEVICES,
-    show_default=True,
-    callback=refs,
-    type=DEVICE,
-    metavar="NAMES",
-    help="Comma-separated.",
-)
+@click.option("--devices", default=_DEVICES, type=DEVICE, **_NAMES)
 @click.option(
     "--server",
     default="tesla-p100",
@@ -56,15 +55,7 @@ def _optimisers() -> tuple[str, ...]:
     metavar="NAME",
     help="Who computes behind the cut.",
 )
-@click.option(
-    "--links",
-    default=_LINKS,
-    show_default=True,
-    callback=refs,
-    type=LINK,
-    metavar="NAMES",
-    help="Comma-separated.",
-)
+@click.option("--links", default=_LINKS, type=LINK, **_NAMES)
 @click.option(
     "--convention",
     default="qho2024",
@@ -97,8 +88,7 @@ def _optimisers() -> tuple[str, ...]:
     show_default=True,
     help="How far (0..1) the accuracy floor lies below the unpruned network.",
 )
-@click.option("--jobs", type=click.IntRange(min=0), default=1, show_default=True,
-              help="Processes at once; 0 for one per core.")  # fmt: skip
+@JOBS
 @click.option(
     "-o",
     "--out",

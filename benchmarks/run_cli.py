@@ -72,18 +72,19 @@ def _seconds(_context: click.Context, option: click.Parameter, value: float | No
 def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **options: Any) -> int:
     """Compute the cells of MATRIX that a store does not have yet.
 
-    MATRIX is a TOML file, or the name of a shipped matrix (cpcdrl-vgg16, demo, fig6,
-    qho-slowest-rate, rates). Every row is committed as soon as it is computed: stop the run
-    whenever you like (Ctrl-C, kill, power) and give the same command to go on. A cell that
-    fails becomes a row with its reason, and is tried again by the next run. Methods run in
-    worker processes, even one alone, so that one which crashes or never ends (see
-    --cell-timeout) costs its own cells only; what they print goes to stderr.
+    MATRIX is a TOML file, or the name of a shipped matrix (`coinfer list matrices`). Every row
+    is committed as soon as it is computed: stop the run whenever you like (Ctrl-C, kill, power)
+    and give the same command to go on. A cell that fails becomes a row with its reason, and is
+    tried again by the next run. Methods run in worker processes, even one alone, so that one
+    which crashes or never ends (see --cell-timeout) costs its own cells only; what they print
+    goes to stderr.
 
     \b
     coinfer run demo --store results.sqlite --dry-run      what would be done?
     coinfer run demo --store results.sqlite --jobs 2       two worker processes
     coinfer run demo --store results.sqlite --include 'method=neurosurgeon,device=raspberry*'
     coinfer run mine.toml --store results.sqlite --method-file my_method.py --cell-timeout 60
+    coinfer run fig7 --store results.sqlite --selections fig7    the plans that ship, priced anew
     coinfer run mine.toml --store results.sqlite --executor dask --address tcp://host:8786
     coinfer run mine.toml --store results.sqlite --retry-failed
 
@@ -112,7 +113,8 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
 
     loaded = asked_matrix(matrix, options.pop("methods"), options.pop("models"))
     filters = [asked_filters(include, exclude)]
-    catalog = Catalog(options.pop("method_files"), options.pop("preset_files"))
+    names = ("method_files", "preset_files", "selections")
+    catalog = Catalog(**{name: options.pop(name) for name in names})
     store, quiet = options.pop("store"), options.pop("quiet")
     if options.pop("dry_run"):
         retry = options["retry_failed"]
@@ -135,7 +137,34 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
         )
     for line in summary.lines():
         click.echo(printable(line), err=True)
+    if catalog.selections:
+        told = f"  methods that learn were not asked: selections '{catalog.selections}' answered"
+        click.echo(told, err=True)
     return summary.exit_code
+
+
+@click.command("matrices")
+@click.option("--json", "as_json", is_flag=True, help="Print everything known, as JSON.")
+def list_matrices(as_json: bool) -> None:
+    """List the matrices that ship, and whether the plans chosen in them do (--selections)."""
+    import json
+    import tomllib
+
+    from benchmarks.matrix import built_in_matrices
+    from benchmarks.selections import selections_names
+
+    frozen = set(selections_names())
+    found = {
+        name: tomllib.loads(path.read_text(encoding="utf-8")).get("description", "")
+        for name, path in built_in_matrices().items()
+    }
+    if as_json:
+        told = {n: {"description": text, "selections": n in frozen} for n, text in found.items()}
+        click.echo(json.dumps(told, indent=2))
+        return
+    width = max(map(len, found))
+    for name, text in found.items():
+        click.echo(f"{name:<{width}}  {text}{'  [selections ship]' * (name in frozen)}")
 
 
 def _described(previews: list[Preview]) -> Iterator[str]:

@@ -136,17 +136,8 @@ def _parsed(name: str, text: str) -> Selections:
             )
         plans = {key: Plan.from_data(plan) for key, plan in data["plans"].items()}
         answers = {
-            from_data(dict(zip(data["fields"], answer["cell"], strict=True)), Cell): Chosen(
-                Selection(
-                    None if answer["plan"] is None else plans[answer["plan"]],
-                    "infeasible" if answer["plan"] is None else "feasible",
-                    answer["accuracy"],
-                    answer["latency_s"],
-                    answer["evaluations"],
-                ),
-                tuple(
-                    (phase, int(count), float(epochs)) for phase, count, epochs in answer["ledger"]
-                ),
+            from_data(dict(zip(data["fields"], answer["cell"], strict=True)), Cell): _chosen(
+                answer, plans
             )
             for answer in data["answers"]
         }

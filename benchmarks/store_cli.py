@@ -171,7 +171,7 @@ def explain_miss(store_file: Path, matrix: str | None, **options: Any) -> None:
     from benchmarks.store import Store
     from coinfer.errors import printable
 
-    catalog = Catalog(options["method_files"], options["preset_files"])
+    catalog = Catalog(options["method_files"], options["preset_files"], options["selections"])
     with Store.open(store_file, readonly=True) as store, store.snapshot():
         if matrix is not None:
             lines = explain_all(store, _matrix_cells(matrix, catalog, options))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.shared_options import FILE, JOBS
 from benchmarks.sweep_cli import prepare, say_step, training_options
 from coinfer.clitypes import MODEL
 from methods.cli import METHOD_FILE
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _STORE = click.option(
     "--store",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     metavar="FILE",
     help="Store with the rows of MATRIX.",
 )
@@ -94,13 +95,7 @@ def verify(
 @click.argument("matrices", nargs=-1, metavar="[MATRIX...]")
 @_STORE
 @METHOD_FILE
-@click.option(
-    "--jobs",
-    type=click.IntRange(min=0),
-    default=1,
-    show_default=True,
-    help="Worker processes; 0 for one per core.",
-)
+@JOBS
 @click.option(
     "-o",
     "--out",

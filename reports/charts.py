@@ -14,6 +14,9 @@ from typing import Any
 _WIDTH, _HEIGHT = 560.0, 300.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54.0, 112.0, 12.0, 44.0
 _LABEL_GAP = 12.5
+_NAMES = 6
+_DECADES = ("1", "10", "100")
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -72,15 +75,13 @@ def line_chart(
         y, strong = y_at(tick), tick == 1.0
         kind = "one" if strong else "grid"
         out.append(f'<path class="{kind}" d="M{_LEFT:g} {y:.1f}H{_WIDTH - _RIGHT:g}"/>')
-        out.append(f'<text x="{_LEFT - 6:g}" y="{y + 3.5:.1f}" class="end">{tick:g}x</text>')
-    step = max(1, math.ceil(len(places) / 6))
-    for i, place in enumerate(places):
-        if i % step == 0:
-            y = _HEIGHT - _BOTTOM
-            out.append(
-                f'<text x="{x_at(i):.1f}" y="{y + 15:g}" class="mid">{escape(place)}</text>'
-                f'<path class="grid" d="M{x_at(i):.1f} {y:g}v4"/>'
-            )
+        out.append(f'<text x="{_LEFT - 6:g}" y="{y + 3.5:.1f}" class="end">{_tick(tick)}x</text>')
+    for i in _named(places):
+        y = _HEIGHT - _BOTTOM
+        out.append(
+            f'<text x="{x_at(i):.1f}" y="{y + 15:g}" class="mid">{escape(places[i])}</text>'
+            f'<path class="grid" d="M{x_at(i):.1f} {y:g}v4"/>'
+        )
     centre = (_LEFT + _WIDTH - _RIGHT) / 2
     out.append(f'<text x="{centre:g}" y="{_HEIGHT - 8:g}" class="mid soft">{escape(xlabel)}</text>')
     ends: list[tuple[float, float, Series]] = []
@@ -105,6 +106,23 @@ def line_chart(
         )
     out.append("</svg>")
     return Markup("".join(out))  # noqa: S704
+
+
+def _named(places: Sequence[str]) -> list[int]:
+    """Which places have their names on the axis: decades if there are some, else every so many."""
+    decades = [i for i, place in enumerate(places) if place.partition(" ")[0] in _DECADES]
+    if len(places) > _NAMES and 3 <= len(decades) <= _NAMES:
+        return decades
+    return list(range(0, len(places), max(1, math.ceil(len(places) / _NAMES))))
+
+
+def _tick(value: float) -> str:
+    """A number on a logarithmic axis: few zeros are counted at a glance."""
+    if value >= 1e-4:
+        return f"{value:g}"
+    number, _, power = f"{value:.0e}".partition("e-")
+    factor = "" if number == "1" else f"{number}·"
+    return f"{factor}10⁻{power.lstrip('0').translate(_RAISED)}"
 
 
 def _path(one: Series, x_at: Any, y_at: Any) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from reports.numbers import slug
 from reports.rowtable import KEY_DIGITS
 from reproduce.claims import Claim
+from reproduce.commands import run_command
 from reproduce.figures import figures
 from reproduce.findings import Found
 from reproduce.present import excluded_name, statement_text, verdict_counts
@@ -107,7 +108,7 @@ def finding_view(one: Found) -> dict[str, Any]:
 
 def experiment(matrices: Sequence[str], networks: Sequence[str] = (), table: str = "") -> str:
     """The commands that show it, in backquotes; '' where there is nothing to run."""
-    steps = [f"`coinfer run {matrix} --store FILE`" for matrix in matrices]
+    steps = [f"`{run_command(matrix)}`" for matrix in matrices]
     steps += [f"`coinfer trace {network}`" for network in networks]
     steps += [f"`{table}`"] if table else []
     return ", ".join(steps)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reproduce.collect import best_known
 from reproduce.facts import Facts
 from reproduce.figures import Figure, figures
 
@@ -68,7 +70,7 @@ def draw_all(shown: Sequence[Checked], facts: Facts, folder: Path) -> Figures:
         own = _facts_for(figure, shown, facts)
         if own is not None:
             drawn.append(_drawn(figure, own, folder))
-        elif any(one.state != "current" for one in _rows_of(figure, shown)):
+        elif any(one.state != "current" for one in _rows_of(filter(None, [figure.matrix]), shown)):
             outdated.append(figure)
         else:
             absent.append(figure)
@@ -76,47 +78,65 @@ def draw_all(shown: Sequence[Checked], facts: Facts, folder: Path) -> Figures:
 
 
 def _facts_for(figure: Figure, shown: Sequence[Checked], facts: Facts) -> Facts | None:
-    """What a figure is drawn from; None where there is nothing."""
+    """What a figure is drawn from, as `coinfer reproduce` has it; None where there is nothing."""
     if figure.reads == "table":
         return facts if facts.tables else None
     if figure.reads in ("tables", "study", "comparison"):
         from reproduce.collect import shipped_facts
 
         return shipped_facts(figure.reads)
-    found = _rows_of(figure, shown)
-    current = [one.row for one in found if one.state == "current"]
-    if not current:
+    if figure.reads == "network":
+        models = {claim.network.model for claim in figure.claims() if claim.network is not None}
+        return facts if models and models <= facts.networks.keys() else None
+    if figure.reads == "search":
         return None
+    own_cells = _own(figure)
+    if not any(one.state == "current" and one.row.cell in own_cells for one in shown):
+        return None
+    found = _rows_of(matrices_of(figure), shown)
+    current = [one.row for one in found if one.state == "current"]
     outdated = [(one.row.cell, one.cause) for one in found if one.state != "current"]
-    return Facts.of(current, facts.networks, outdated)
+    own = Facts.of(current, facts.networks, outdated)
+    return replace(own, best_s=best_known(figure.matrix))
 
 
-def _rows_of(figure: Figure, shown: Sequence[Checked]) -> list[Checked]:
-    """Rows of the cells that a figure's matrices have."""
-    cells = cells_of(figure)
+def _rows_of(matrices: Iterable[str], shown: Sequence[Checked]) -> list[Checked]:
+    """Rows of the cells that some matrices have."""
+    cells: set[Cell] = set().union(*map(_cells_of, matrices))
     return [one for one in shown if one.row.cell in cells]
 
 
-def cells_of(figure: Figure) -> set[Cell]:
-    """Cells of the matrices that a figure is drawn from."""
+def _own(figure: Figure) -> frozenset[Cell]:
+    """Cells that no other figure has; all of them where there is none.
+
+    The baselines that two figures share are no reason to draw the one that nobody computed.
+    """
+    cells = _cells_of(figure.matrix)
+    others = {one.matrix for one in figures().values()} - {figure.matrix, ""}
+    return cells.difference(*map(_cells_of, others)) or cells
+
+
+@cache
+def _cells_of(matrix: str) -> frozenset[Cell]:
+    """Cells of a matrix that ships: a file of a release stays."""
     from benchmarks.catalog import Catalog
     from benchmarks.matrix import expand, load
 
-    catalog = Catalog()
-    return {cell for matrix in matrices_of(figure) for cell in expand(load(matrix), catalog)}
+    return frozenset(expand(load(matrix), Catalog()))
 
 
 def matrices_of(figure: Figure) -> list[str]:
     """Matrices that a figure is drawn from, and those that its claims are decided by."""
     if figure.reads != "matrix":
         return []
-    named = [figure.matrix, *(claim.matrix for claim in figure.claims())]
+    named = [figure.matrix, figure.beside, *(claim.matrix for claim in figure.claims())]
     return list(dict.fromkeys(filter(None, named)))
 
 
 def _drawn(figure: Figure, facts: Facts, folder: Path) -> Drawn:
     written = figure.write(facts, folder)
-    keys = tuple(row.key for rows in facts.rows.values() for row in rows)
+    own = facts.rows.values() if figure.reads == "matrix" else ()
+    keys = tuple(row.key for rows in own for row in rows)
     names = tuple(path.name for path in written)
     by_suffix = {path.suffix: path for path in written}
     if ".svg" not in by_suffix:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports.drawings import matrices_of
 from reproduce.claims import papers
+from reproduce.commands import frozen, run_command
 
 if TYPE_CHECKING:
     from reports.drawings import Drawn, Figures
@@ -47,7 +48,8 @@ def _view(
         "paper": figure.paper,
         "reference": papers()[figure.paper].reference if figure.paper else "",
         "reads": figure.reads,
-        "matrices": matrices_of(figure),
+        "commands": [run_command(matrix, "results.sqlite") for matrix in matrices_of(figure)],
+        "frozen": any(map(frozen, matrices_of(figure))),
         # Our own drawing: its text is ours, and the only markup that is not escaped.
         "svg": Markup(drawn.svg) if drawn else "",  # noqa: S704
         "drawn": drawn is not None,
@@ -74,7 +76,7 @@ def _table(lines: Sequence[Sequence[str]]) -> dict[str, Any]:
             for line in lines
         ],
         "constants": [
-            (name, rest[0][i])
+            (name, _shown(rest[0][i])["text"])
             for i, (name, fixed) in enumerate(zip(head, same, strict=True))
             if fixed and rest[0][i]
         ],

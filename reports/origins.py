@@ -1,11 +1,15 @@
-"""The page of provenance: runs, hardware numbers, rules and measurement tables."""
+"""The page of provenance: runs, hardware numbers, rules, selections and measurement tables."""
 
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.freshness import selections_of
+from benchmarks.selections import shipped_selections
 from coinfer import conventions
 from coinfer.hardware import GIVEN_BY_USER
 from reports.numbers import natural, scaled
@@ -82,6 +86,32 @@ def tables_told(tables: Sequence[Measured]) -> list[dict[str, Any]]:
     ]
 
 
+def selections_told(shown: Sequence[Checked]) -> list[dict[str, Any]]:
+    """The frozen selections from which rows have their plans: what they are, and of how many."""
+    counts = Counter(selections_of(one.row) for one in shown)
+    found = ((shipped_selections(name), count) for name, count in sorted(counts.items()) if name)
+    return [
+        {
+            "name": one.name,
+            "rows": count,
+            "matrix": one.about.get("matrix", "unknown"),
+            "versions": sorted(
+                (name, version)
+                for name, version in one.about.get("versions", {}).items()
+                if version
+            ),
+            "digest": one.hash,
+        }
+        for one, count in found
+    ]
+
+
+def _typed(words: Sequence[object]) -> str:
+    """A command line with the program's name alone: where it was installed helps nobody."""
+    program, *rest = map(str, words or [""])
+    return shlex.join([PurePath(program).name, *rest]) if words else ""
+
+
 def run_told(run: Run, number: int) -> dict[str, Any]:
     """A run with the machine, versions and command line that it recorded of itself."""
     about = run.provenance
@@ -90,7 +120,7 @@ def run_told(run: Run, number: int) -> dict[str, Any]:
         "number": number,
         "started": run.started_at,
         "finished": run.finished_at or "not finished",
-        "command": shlex.join(map(str, about.get("command_line", []))),
+        "command": _typed(about.get("command_line", [])),
         "python": about.get("python", "unknown"),
         "platform": about.get("platform", "unknown"),
         "cpu": about.get("cpu", "unknown"),

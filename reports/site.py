@@ -19,7 +19,7 @@ from reports.claim_views import by_paper, experiment_of, verdict_tiles
 from reports.content import Content
 from reports.method_pages import method_page
 from reports.numbers import base_name
-from reports.origins import presets_told, run_told, tables_told
+from reports.origins import presets_told, run_told, selections_told, tables_told
 from reports.overview import predictions_view, shifts_view, standings_view
 from reports.rowtable import row_page
 from reports.templating import environment, load, script_hash, source_of
@@ -186,6 +186,7 @@ def pages(content: Content, templates: Path | None = None) -> dict[str, str]:
             "Provenance",
             runs=[run_told(run, number) for number, run in enumerate(content.runs, start=1)],
             presets=presets_told(content.shown, content.catalog),
+            selections=selections_told(content.shown),
             tables=tables_told(content.facts.tables),
         ),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 _MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]|#"} | {"<": "&lt;", "&": "&amp;"})
+# A sign, not a hyphen: no letter or digit stands before it.
+_MINUS = re.compile(r"(?<![\w.)-])-(?=\d)")
 _TEX = str.maketrans(
     {
         "\\": r"\textbackslash{}",
@@ -27,6 +30,10 @@ _TEX = str.maketrans(
         "≥": r"$\geq$",
         "≤": r"$\leq$",
         "µ": r"\textmu{}",
+        "|": r"\textbar{}",
+        "`": r"\textasciigrave{}",
+        "·": r"\textperiodcentered{}",
+        "\u00d7": r"$\times$",
     }
 )
 
@@ -62,6 +69,7 @@ def environment(templates: Path | None = None) -> Environment:
         finalize=inert,
     )
     made.filters.update(with_code=with_code, slug=slug, md=markdown_text, tex=tex_text)
+    made.filters.update(evidence_letters=evidence_letters)
     return made
 
 
@@ -72,7 +80,14 @@ def markdown_text(value: object) -> str:
 
 def tex_text(value: object) -> str:
     """Any text as TeX that shows it, on one line."""
-    return printable(" ".join(str(value).split())).translate(_TEX)
+    text = printable(" ".join(str(value).split())).replace("<=", "≤").replace(">=", "≥")
+    return _MINUS.sub("$-$", text.translate(_TEX))
+
+
+def evidence_letters(classes: str) -> str:
+    """Evidence classes as raised first letters, for tables in TeX; nothing for none."""
+    letters = ", ".join(name[0] for name in classes.split(", ") if name)
+    return rf"\textsuperscript{{{letters}}}" if letters else ""
 
 
 def source_of(made: Environment, name: str) -> str:

@@ -12,6 +12,7 @@ from benchmarks.rows import Row
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from reproduce.claims import Claim, Finding
+from reproduce.commands import frozen
 from reproduce.facts import Case, Facts
 from reproduce.networks import networks
 
@@ -67,13 +68,6 @@ def compute(
 
     catalog = Catalog(selections="" if reselect else frozen(matrix))
     return run_rows(load(matrix), store_path, catalog=catalog, jobs=jobs, progress=progress)
-
-
-def frozen(matrix: str) -> str:
-    """Return the name of the selections that ship for a matrix, '' where none do."""
-    from benchmarks.selections import selections_names
-
-    return matrix if matrix in selections_names() else ""
 
 
 def best_known(matrix: str) -> dict[Case, float]:
@@ -293,7 +287,6 @@ def shipped_facts(reads: str) -> Facts | None:
 
     model, family, data = _FIGURES_TABLE
     ships = {
-        "table": lambda: _shipped(model, family, data),
         "tables": lambda: _shipped(_STANDS_FOR, family, data) and _shipped(model, family, data),
         "study": study_names,
         "comparison": comparison_names,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from benchmarks.cells import Cell, Result
 from reproduce.claims import Excluded, TableMeasure, Where
+from reproduce.commands import run_command
 from reproduce.networks import Network
 
 if TYPE_CHECKING:
@@ -74,8 +75,9 @@ class Gap:
         """The reason, with the command that removes it; `matrices` are those of the cells."""
         if not self.helps or not matrices:
             return self.reason
-        commands = " and ".join(f"`coinfer run {matrix} --store FILE`" for matrix in matrices)
-        return f"{self.reason} ({commands} {self.helps})"
+        commands = " and ".join(f"`{run_command(matrix)}`" for matrix in matrices)
+        helps = self.helps if len(matrices) == 1 else self.helps.replace("computes", "compute", 1)
+        return f"{self.reason} ({commands} {helps})"
 
 
 @dataclass(frozen=True)

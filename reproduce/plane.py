@@ -24,6 +24,7 @@ from coinfer.errors import CoinferError, printable
 from coinfer.models import model_spec
 from coinfer.refs import parse_ref
 from coinfer.tasks import source_of
+from reproduce.commands import run_command
 from reproduce.draw import house_style, save
 from reproduce.draw_lines import Line, Lines, line_panels
 from reproduce.facts import Case, Facts, short
@@ -214,7 +215,7 @@ def _missing(plane: Plane, points: Mapping[str, Sequence[Point]]) -> list[str]:
         label = method_style(method).label
         for told in dict.fromkeys(point.told for point in own if point.gap is not None):
             number = sum(point.told == told for point in own)
-            how = f" (`coinfer run {plane.matrix} --store FILE` computes it)"
+            how = f" (`{run_command(plane.matrix)}` computes it)"
             lines.append(
                 f"No result: {label} at {number} of {len(own)} cuts: {told}"
                 f"{how if told == 'no row' else ''}."

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from coinfer.errors import printable
 from coinfer.presets import built_in_presets
+from reproduce.commands import run_command
 from reproduce.draw import house_style, save
 from reproduce.draw_lines import Fill, Line, Lines, line_panels
 from reproduce.facts import Case, Facts
@@ -186,7 +187,7 @@ def _missing(sweep: Sweep, every: Sequence[Point]) -> list[str]:
         )
         lines.append(
             f"Incomplete: {names}, not all of {fewer[0].asked} seeds at {len(fewer)} points "
-            f"(`coinfer run {sweep.matrix} --store FILE` computes the others)."
+            f"(`{run_command(sweep.matrix)}` computes the others)."
         )
     if sweep.absent:
         absent = ", ".join(method_style(name).label for name in sweep.absent)
@@ -196,7 +197,7 @@ def _missing(sweep: Sweep, every: Sequence[Point]) -> list[str]:
 
 def _with_command(told: str, sweep: Sweep) -> str:
     computed = told == "no row" or told.startswith("rows in the store")
-    return f"{told} (`coinfer run {sweep.matrix} --store FILE` computes it)" if computed else told
+    return f"{told} (`{run_command(sweep.matrix)}` computes it)" if computed else told
 
 
 def _letters(sweep: Sweep) -> tuple[str, ...]:

@@ -75,6 +75,7 @@ def test_every_command_has_help(path: tuple[str, ...], capsys: pytest.CaptureFix
         ["list", "links"],
         ["list", "methods"],
         ["list", "figures"],
+        ["list", "matrices"],
         ["list", "conventions"],
         ["export", "--help"],
     ],

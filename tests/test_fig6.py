@@ -21,7 +21,8 @@ from coinfer.errors import CoinferError
 from reproduce import fig6
 from reproduce.claims import papers
 from reproduce.cli import list_figures, reproduce, scorecard
-from reproduce.collect import frozen, learns
+from reproduce.collect import learns
+from reproduce.commands import frozen
 from reproduce.draw import FORMATS, Bars, grouped_bars, house_style
 from reproduce.facts import Facts
 from reproduce.figures import figure

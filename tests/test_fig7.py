@@ -373,7 +373,7 @@ def test_rows_that_are_not_there_make_a_claim_pending_with_the_command(method: s
     assert found.verdict == "pending"
     assert found.cause == (
         f"no row for {method} on jetson-tk1 over rate[rate_bps=1000000.0] "
-        "(`coinfer run fig7 --store FILE` computes it)"
+        "(`coinfer run fig7 --store FILE --selections fig7` computes it)"
     )
     assert judged("Q-f7a.1", rows).verdict != "pending"
 
@@ -387,8 +387,8 @@ def test_missing_seeds_make_a_claim_pending_with_the_command() -> None:
     found = judged("Q-f7b.1", rows)
     assert (found.verdict, found.cause) == (
         "pending",
-        "qho at 0.01 Mb/s has rows of 7 of 10 seeds (`coinfer run fig7 --store FILE` computes the "
-        "others)",
+        "qho at 0.01 Mb/s has rows of 7 of 10 seeds (`coinfer run fig7 --store FILE --selections "
+        "fig7` computes the others)",
     )
 
 
@@ -495,7 +495,8 @@ def test_what_has_no_result_is_in_the_data_and_in_the_footnote() -> None:
     sweep = sweep_of("fig7")
     note = " ".join(rate_figures.footnote(sweep, rate_figures.points(Facts.of(rows), sweep), "f"))
     assert "No result: FPGM: skipped: no \\x1b[2Jtable; `coinfer sweep`." in note
-    assert "BottleNet++: no row (`coinfer run fig7 --store FILE` computes it)." in note
+    command = "`coinfer run fig7 --store FILE --selections fig7`"
+    assert f"BottleNet++: no row ({command} computes it)." in note
     assert "QHO at 2 of 50 points: infeasible: no plan within 0.02." in note
     assert "Incomplete: Prune_Partition, not all of 10 seeds at 50 points" in note
     assert "Of the paper's methods, not here: CIA." in note
@@ -617,7 +618,10 @@ def test_a_scorecard_without_a_store_searches_nothing(monkeypatch: pytest.Monkey
     claims = json.loads(done.output)["claims"]
     assert asked == []
     assert {one["verdict"] for one in claims} == {"pending"}
-    assert all("`coinfer run fig7 --store FILE` computes it" in one["cause"] for one in claims)
+    assert all(
+        "`coinfer run fig7 --store FILE --selections fig7` computes it" in one["cause"]
+        for one in claims
+    )
     assert not collect.learns("fig6")
 
 
@@ -696,7 +700,8 @@ def test_where_the_rules_disagree_about_the_winner_is_told_by_stretches() -> Non
     assert answer(finding, tied).outcome == "no contradiction"
     half = answer(finding, Facts.of(swept("fig7", by_method())))
     assert half.outcome == "pending"
-    assert "`coinfer run fig7-harmonised --store FILE`" in half.text
+    both = [f"`coinfer run {m} --store FILE --selections {m}`" for m in ("fig7", "fig7-harmonised")]
+    assert f"({' and '.join(both)} compute it)" in half.text
 
 
 def test_winners_are_written_beside_the_harmonised_figure(tmp_path: Path) -> None:

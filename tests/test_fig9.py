@@ -128,8 +128,8 @@ def test_the_footnote_says_what_is_missing_and_how_to_get_it() -> None:
     assert "convention qho2024 at each of 3 cuts" in note
     assert "verified 0 of 3 plans that change their network" in note
     assert (
-        "No result: Neurosurgeon at 1 of 3 cuts: no row (`coinfer run fig9 --store FILE` computes "
-        "it)."
+        "No result: Neurosurgeon at 1 of 3 cuts: no row (`coinfer run fig9 --store FILE "
+        "--selections fig9` computes it)."
     ) in note
 
 
@@ -215,7 +215,7 @@ def test_rows_that_are_not_there_make_the_claims_pending_with_the_command() -> N
     for identity in ("Q-f9.1", "Q-f9.2", "Q-f9.4"):
         found = judge(CLAIMS[identity], Facts.of([]))
         assert found.verdict == "pending"
-        assert "`coinfer run fig9 --store FILE` computes it" in found.cause
+        assert "`coinfer run fig9 --store FILE --selections fig9` computes it" in found.cause
 
 
 def test_what_was_never_measured_is_told_with_the_command_and_drawn_by_nobody(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -23,7 +25,7 @@ from benchmarks.progress import Silent
 from benchmarks.provenance import collect
 from benchmarks.rows import Row
 from benchmarks.runner import Summary
-from benchmarks.selections import shipped_selections, write_selections
+from benchmarks.selections import selections_names, shipped_selections, write_selections
 from benchmarks.store import Store
 from benchmarks.sweep import Step
 from benchmarks.trainings import Trained, Training
@@ -33,6 +35,7 @@ from coinfer.accuracy.measurement import Measurement, Payload, pack
 from coinfer.accuracy.recipe import CPU, PAPER, QUICK, UNTRAINED
 from coinfer.accuracy.sampling import samples
 from coinfer.accuracy.table import Origin, Sample, Table, read_table
+from coinfer.cli import run as coinfer
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.plan import CutRef, Plan
 from coinfer.search.reference import Effort, best_known
@@ -325,6 +328,40 @@ def test_frozen_answers_stand_for_the_method_and_are_priced_anew(
     missing = answer(replace(CELL, link="5g"), catalog).result
     assert missing.status == "failed"
     assert "--reselect" in missing.reason
+
+
+def test_a_run_takes_the_frozen_answers_that_ship(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, one = tmp_path / "s.sqlite", "method=fpgm,device=jetson*,link=rate*=10000.0?"
+    few = ["--store", str(store), "--include", one]
+    assert coinfer(["run", "fig7", *few, "--quiet", "--selections", "fig7"]) == 0
+    assert "selections 'fig7' answered" in capsys.readouterr().err
+    with Store.open(store, readonly=True) as opened:
+        (row,) = opened.rows()
+    frozen = shipped_selections("fig7")
+    assert row.inputs["selections"] == frozen.hash
+    chosen = frozen.answers[row.cell].selection.plan
+    assert chosen is not None
+    assert row.result.plan_hash == chosen.hash
+    for given, count in ((["--selections", "fig7"], 0), ([], 1)):
+        assert coinfer(["explain-miss", "fig7", *few, *given]) == 0
+        assert f"{count} of 1 cell is not found" in capsys.readouterr().out
+    # Those of another figure have no answer, and nothing is searched in their place.
+    assert coinfer(["run", "fig7", *few, "--quiet", "--selections", "fig11"]) == 1
+    assert "have no answer of fpgm to this cell; without them" in capsys.readouterr().err
+    assert coinfer(["run", "fig7", *few, "--selections", "fig77"]) == 2
+    assert "unknown selections 'fig77'" in capsys.readouterr().err
+
+
+def test_matrices_are_listed_with_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
+    assert coinfer(["list", "matrices"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(re.fullmatch(r"demo +Two networks on three devices.*", line) for line in lines)
+    assert any(re.fullmatch(r"fig7 +QHO paper.*\[selections ship\]", line) for line in lines)
+    assert coinfer(["list", "matrices", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {name for name, one in told.items() if one["selections"]} == {*selections_names()}
 
 
 def test_damaged_selections_are_refused_in_a_line(

@@ -16,8 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.catalog import Catalog
-from benchmarks.freshness import Checked
+from benchmarks.evaluate import Group, evaluate, prepare
+from benchmarks.freshness import Checked, check
 from benchmarks.rows import Row
+from benchmarks.selections import shipped_selections
 from benchmarks.store import Run, Store
 from coinfer.cli import run as coinfer
 from coinfer.errors import CoinferError
@@ -446,6 +448,18 @@ def test_rows_of_a_method_file_are_current_where_the_file_is_given(tmp_path: Pat
     assert "decide no claim" not in (site / "index.html").read_text()
 
 
+def test_rows_of_frozen_selections_say_so() -> None:
+    cell = next(iter(shipped_selections("fig7").answers))
+    catalog = Catalog(selections="fig7")
+    row = evaluate(prepare(Group.of(cell), catalog), cell)
+    made = pages(Content.of(check([(row, "")], Catalog()), [], Catalog(), Facts.of([row])))
+    text = flat(made["provenance.html"])
+    assert "fig7: the plans of 1 row, chosen in matrix fig7" in text
+    assert shipped_selections("fig7").hash in text
+    assert "decide no claim" not in text
+    assert "Frozen selections" not in flat(pages_of([timed("all_local")])["provenance.html"])
+
+
 def test_provenance_of_the_runs() -> None:
     text = flat(pages_of([timed("all_local")])["provenance.html"])
     assert "2024-05-01T12:00:00Z to not finished" in text
@@ -521,13 +535,20 @@ def test_the_page_of_a_figure_has_drawing_claims_files_and_commands(site: Path) 
     absent = flat((site / "figure-fig8.html").read_text())
     assert "This store has no row of its cells." in absent
     assert "coinfer run fig8" in absent
+    frozen = flat((site / "figure-fig7.html").read_text())
+    assert "coinfer run fig7 --store results.sqlite --selections fig7" in frozen
+    # What no store holds is drawn from what ships, or says where it comes from.
+    drawn = Page((site / "figure-threestep2020-fig1.html").read_text())
+    assert "threestep2020-fig1.csv" in drawn.links
+    assert "searches of its own" in flat((site / "figure-cpcdrl2024-fig3.html").read_text())
 
 
 def test_the_page_of_a_method_has_its_card_choices_and_what_deviates(site: Path) -> None:
-    text = flat((site / "method-neurosurgeon.html").read_text())
+    html = (site / "method-neurosurgeon.html").read_text()
+    text = flat(html)
     card = Catalog().methods.card("neurosurgeon")
     assert card.idea in text
-    assert card.bibtex.partition(",")[0] in text
+    assert "<pre>@inproceedings{kang2017neurosurgeon,\n  author={" in html
     for choice in card.open_choices:
         assert choice.id in text
     assert "Where it wins and loses" in text

@@ -22,10 +22,11 @@ from benchmarks.store import Run
 from coinfer.cost import Workload, latency
 from coinfer.hardware import shannon_rate_bps
 from reports.content import Content
-from reports.drawings import Figures
+from reports.drawings import Drawn, Figures
 from reports.site import pages
 from reports.whatif import Offer, offers_of_rows, offers_of_tables
 from reproduce.facts import Facts
+from reproduce.figures import figure
 from tests.latencies import grid, timed
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
@@ -65,11 +66,14 @@ def rows_of_plans() -> list[Row]:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with a stranger's method whose name would act, were it not escaped."""
     rows = [*rows_of_plans(), *grid({("raspberry-pi-4b", "3g", "all_server"): 7.0})]
-    run = Run("1", "2024-05-01T12:00:00Z", None, {"command_line": ["coinfer", EVIL]})
+    about = {"command_line": ["coinfer", EVIL], "git": {"commit": "0123456789" * 4}}
+    run = Run("1", "2024-05-01T12:00:00Z", None, about)
     found = [Checked(row, run_id="1") for row in rows]
     content = Content.of(found, [run], Catalog(), Facts.of(rows))
     folder = tmp_path_factory.mktemp("site")
-    for name, text in pages(replace(content, figures=Figures(()))).items():
+    lines = (("paper_mse", "digest"), ("0.5", "f" * 64), ("0.25", "f" * 64))
+    table = Drawn(figure("table4"), "", (), table=lines)
+    for name, text in pages(replace(content, figures=Figures((table,)))).items():
         (folder / name).write_text(text, encoding="utf-8")
     return folder
 
@@ -199,6 +203,8 @@ def test_every_page_can_be_used_with_the_keyboard_and_a_screen_reader(
                 .filter(one => one.scope !== 'col').map(one => 'no scope: ' + one.textContent),
               ...[...document.querySelectorAll('svg[role=img], [role=region]')]
                 .filter(one => !one.getAttribute('aria-label')).map(one => 'no name'),
+              ...[...document.querySelectorAll('h1, h2, h3, h4')].map(one => +one.tagName[1])
+                .filter((level, i, all) => level > (all[i - 1] ?? 0) + 1).map(level => 'h' + level),
               ...[...document.querySelectorAll('a, button')]
                 .filter(one => !one.textContent.trim() && !one.hidden).map(one => 'empty'),
             ]"""

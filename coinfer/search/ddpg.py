@@ -22,7 +22,7 @@ from scipy.special import ndtr, ndtri  # type: ignore[import-untyped]
 from torch import Tensor
 
 from coinfer.checks import finite_positive, real_number, whole_number, whole_shape
-from coinfer.errors import CoinferError
+from coinfer.search.memory import Batch, Memory, agent_state, put_back
 from coinfer.search.nets import Adam, Net, one_thread
 
 Floats = NDArray[np.float64]
@@ -110,9 +110,7 @@ class Ddpg:
         self._actor_target, self._critic_target = self._actor.copy(), self._critic.copy()
         self._actor_adam = Adam(self._actor, settings.actor_lr)
         self._critic_adam = Adam(self._critic, settings.critic_lr)
-        # A row: state, action, reward, next state, 1 where there is one.
-        self._memory = torch.zeros(settings.buffer_size, 2 * size + 3)
-        self._remembered = 0
+        self._memory = Memory(size, settings.buffer_size)
 
     @property
     def warming_up(self) -> bool:
@@ -131,7 +129,7 @@ class Ddpg:
         Raises:
             CoinferError: when the state is not of that form, or holds no finite number.
         """
-        row = torch.from_numpy(self._checked(state)[None])
+        row = torch.from_numpy(self._memory.checked(state)[None])
         with one_thread():
             return max(_LEAST, float(torch.sigmoid(self._actor.value(row))))
 
@@ -146,7 +144,7 @@ class Ddpg:
         """
         share = 1.0 - float(self._rng.random())  # in (0, 1]
         if self.warming_up:
-            self._checked(state)
+            self._memory.checked(state)
             return max(_LEAST, share)
         return max(_LEAST, truncated_normal(self.act(state), self.sigma, share))
 
@@ -156,19 +154,8 @@ class Ddpg:
         Raises:
             CoinferError: for a state that is not (S,), or what is no finite number.
         """
-        size = self.settings.state_size
-        for state, action, reward, following in transitions:
-            row = np.zeros(2 * size + 3, dtype=np.float32)
-            row[:size] = self._checked(state)
-            row[size], row[size + 1] = action, reward
-            if following is not None:
-                row[size + 2 : -1], row[-1] = self._checked(following), 1.0
-            if not np.isfinite(row).all():
-                raise CoinferError(
-                    f"a step has action {action} and reward {reward}; accepted are finite numbers"
-                )
-            self._memory[self._remembered % len(self._memory)] = torch.from_numpy(row)
-            self._remembered += 1
+        for step in transitions:
+            self._memory.add(*step)
 
     def update(self) -> None:
         """Learn from one minibatch, unless warming up: critic, actor, then their targets.
@@ -180,12 +167,9 @@ class Ddpg:
         """
         if self.warming_up:
             return
-        known = min(self._remembered, len(self._memory))
-        if not known:
-            raise CoinferError("an update needs a remembered step; there is none")
-        chosen = self._rng.choice(known, min(known, self.settings.batch), replace=False)
+        batch = self._memory.drawn(self.settings.batch, self._rng)
         with one_thread():
-            self._learn(self._memory[torch.from_numpy(chosen)])
+            self._learn(batch)
 
     def end_episode(self) -> None:
         """Count an episode: ends the warm-up in time, and narrows the exploration."""
@@ -193,14 +177,14 @@ class Ddpg:
 
     def state(self) -> dict[str, Any]:
         """Return all that decides what comes next: tensors, numbers, text and dicts of those."""
-        return {
-            "episode": self.episode,
-            "baseline": self.baseline,
-            "remembered": self._remembered,
-            "adam_steps": self._critic_adam.steps,
-            "rng": self._rng.bit_generator.state,
-            **{name: tensor.clone() for name, tensor in self._tensors().items()},
-        }
+        return agent_state(
+            self._tensors(),
+            self._rng,
+            episode=self.episode,
+            baseline=self.baseline,
+            remembered=self._memory.remembered,
+            adam_steps=self._critic_adam.steps,
+        )
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken: the same agent, bit for bit, and the same generator.
@@ -208,43 +192,26 @@ class Ddpg:
         Raises:
             CoinferError: when it is no state of an agent with these settings.
         """
-        own = self._tensors()
-        for name, tensor in own.items():
-            given = state.get(name)
-            if not isinstance(given, Tensor) or given.shape != tensor.shape:
-                raise CoinferError(
-                    f"the agent's state has no '{name}' of shape {tuple(tensor.shape)}; accepted "
-                    "is what an agent of the same settings saved"
-                )
-        try:
-            self._rng.bit_generator.state = state["rng"]
-            self.episode, self.baseline = int(state["episode"]), state["baseline"]
-            self._remembered = int(state["remembered"])
-            steps = int(state["adam_steps"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise CoinferError(
-                f"the agent's state is damaged ({type(error).__name__}: {error}); accepted is what "
-                "an agent of the same settings saved"
-            ) from None
-        self._actor_adam.steps = self._critic_adam.steps = steps
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
+        counts = ("episode", "remembered", "adam_steps")
+        found = put_back(state, self._tensors(), self._rng, counts, ["baseline"])
+        self.episode, self.baseline = found["episode"], found["baseline"]
+        self._memory.remembered = found["remembered"]
+        self._actor_adam.steps = self._critic_adam.steps = found["adam_steps"]
 
-    def _learn(self, batch: Tensor) -> None:
+    def _learn(self, batch: Batch) -> None:
         """Make one update (Zhang et al. 2021, eq. 3, and Algorithm 1, lines 11-13)."""
-        settings, size = self.settings, self.settings.state_size
-        states, pairs = batch[:, :size], batch[:, : size + 1]
-        rewards, following, alive = batch[:, size + 1], batch[:, size + 2 : -1], batch[:, -1]
-        baseline = self._moved(float(rewards.mean()))
+        settings, states, following = self.settings, batch.states, batch.following
+        baseline = self._moved(float(batch.rewards.mean()))
 
         # y = r - b + discount Q'(s', mu'(s'))
         behind = torch.sigmoid(self._actor_target.value(following))
         value = self._critic_target.value(torch.cat((following, behind), 1))
-        target = (rewards - baseline)[:, None] + settings.discount * alive[:, None] * value
+        future = settings.discount * batch.alive[:, None] * value
+        target = (batch.rewards - baseline)[:, None] + future
 
         # J(Q) = mean (y - Q(s, a))^2
-        reads, judged = self._critic.forward(pairs)
-        slope = (judged - target) * (2.0 / len(batch))
+        reads, judged = self._critic.forward(batch.pairs)
+        slope = (judged - target) * (2.0 / len(states))
         self._critic.backward(reads, slope, self._critic_adam.gradient)
         self._critic_adam.step()
 
@@ -252,8 +219,8 @@ class Ddpg:
         acted, raw = self._actor.forward(states)
         actions = torch.sigmoid(raw)
         reads, _ = self._critic.forward(torch.cat((states, actions), 1))
-        falling = torch.full_like(actions, -1.0 / len(batch))
-        by_action = self._critic.backward(reads, falling)[:, size:]
+        falling = torch.full_like(actions, -1.0 / len(states))
+        by_action = self._critic.backward(reads, falling)[:, settings.state_size :]
         slope = by_action * actions * (1.0 - actions)
         self._actor.backward(acted, slope, self._actor_adam.gradient)
         self._actor_adam.step()
@@ -280,17 +247,8 @@ class Ddpg:
             "actor_square": self._actor_adam.square,
             "critic_mean": self._critic_adam.mean,
             "critic_square": self._critic_adam.square,
-            "memory": self._memory,
+            "memory": self._memory.rows,
         }
-
-    def _checked(self, state: ArrayLike) -> NDArray[np.float32]:
-        row = np.asarray(state, dtype=np.float32)
-        if row.shape != (self.settings.state_size,) or not np.isfinite(row).all():
-            raise CoinferError(
-                f"a state is of shape {row.shape} or holds what is no finite number; accepted: "
-                f"{self.settings.state_size} finite numbers"
-            )
-        return row
 
 
 def truncated_normal(mean: float, sigma: float, share: float) -> float:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from coinfer.checks import finite_positive, real_number, whole_number, whole_shape
-from coinfer.errors import CoinferError
+from coinfer.search.memory import Batch, Memory, agent_state, put_back
 from coinfer.search.nets import Adam, Net, one_thread
 
 
@@ -80,9 +80,7 @@ class Dqn:
         self._net = Net.drawn((size, *settings.hidden, settings.actions), rng)
         self._target = self._net.copy()
         self._adam = Adam(self._net, settings.lr)
-        # A row: state, action, reward, next state, 1 where there is one.
-        self._memory = torch.zeros(settings.buffer_size, 2 * size + 3)
-        self._remembered = 0
+        self._memory = Memory(size, settings.buffer_size)
 
     @property
     def epsilon(self) -> float:
@@ -99,7 +97,7 @@ class Dqn:
         Raises:
             CoinferError: when the state is not of that form, or holds no finite number.
         """
-        row = torch.from_numpy(self._checked(state)[None])
+        row = torch.from_numpy(self._memory.checked(state)[None])
         with one_thread():
             worth: NDArray[np.float32] = self._net.value(row)[0].numpy()
         return worth
@@ -119,7 +117,7 @@ class Dqn:
             CoinferError: as `values`.
         """
         if self._rng.random() < self.epsilon:
-            self._checked(state)
+            self._memory.checked(state)
             return int(self._rng.integers(self.settings.actions))
         return self.act(state)
 
@@ -132,15 +130,9 @@ class Dqn:
             CoinferError: for a state that is not (S,), an action that is none, or a reward that is
                 no finite number.
         """
-        size = self.settings.state_size
         whole_number("an action", action, high=self.settings.actions - 1)
         real_number("a reward", reward, "a finite number", np.isfinite)
-        row = np.zeros(2 * size + 3, dtype=np.float32)
-        row[:size], row[size], row[size + 1] = self._checked(state), action, reward
-        if next_state is not None:
-            row[size + 2 : -1], row[-1] = self._checked(next_state), 1.0
-        self._memory[self._remembered % len(self._memory)] = torch.from_numpy(row)
-        self._remembered += 1
+        self._memory.add(state, action, reward, next_state)
 
     def update(self) -> None:
         """Learn from one minibatch, drawn without replacement; of fewer steps all are taken.
@@ -148,12 +140,9 @@ class Dqn:
         Raises:
             CoinferError: when there is nothing to learn from.
         """
-        known = min(self._remembered, len(self._memory))
-        if not known:
-            raise CoinferError("an update needs a remembered step; there is none")
-        chosen = self._rng.choice(known, min(known, self.settings.batch), replace=False)
+        batch = self._memory.drawn(self.settings.batch, self._rng)
         with one_thread():
-            self._learn(self._memory[torch.from_numpy(chosen)])
+            self._learn(batch)
         if self._adam.steps % self.settings.target_every == 0:
             self._target.parameters.copy_(self._net.parameters)
 
@@ -163,13 +152,13 @@ class Dqn:
 
     def state(self) -> dict[str, Any]:
         """Return all that decides what comes next: tensors, numbers, text and dicts of those."""
-        return {
-            "episode": self.episode,
-            "remembered": self._remembered,
-            "adam_steps": self._adam.steps,
-            "rng": self._rng.bit_generator.state,
-            **{name: tensor.clone() for name, tensor in self._tensors().items()},
-        }
+        return agent_state(
+            self._tensors(),
+            self._rng,
+            episode=self.episode,
+            remembered=self._memory.remembered,
+            adam_steps=self._adam.steps,
+        )
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on where `state` was taken: the same agent, bit for bit, and the same generator.
@@ -177,39 +166,20 @@ class Dqn:
         Raises:
             CoinferError: when it is no state of an agent with these settings.
         """
-        own = self._tensors()
-        for name, tensor in own.items():
-            given = state.get(name)
-            if not isinstance(given, Tensor) or given.shape != tensor.shape:
-                raise CoinferError(
-                    f"the agent's state has no '{name}' of shape {tuple(tensor.shape)}; accepted "
-                    "is what an agent of the same settings saved"
-                )
-        try:
-            episode, remembered, steps = (
-                whole_number(name, state[name]) for name in ("episode", "remembered", "adam_steps")
-            )
-            self._rng.bit_generator.state = state["rng"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise CoinferError(
-                f"the agent's state is damaged ({type(error).__name__}: {error}); accepted is what "
-                "an agent of the same settings saved"
-            ) from None
-        self.episode, self._remembered, self._adam.steps = episode, remembered, steps
-        for name, tensor in own.items():
-            tensor.copy_(state[name])
+        counts = ("episode", "remembered", "adam_steps")
+        found = put_back(state, self._tensors(), self._rng, counts)
+        self.episode, self._memory.remembered = found["episode"], found["remembered"]
+        self._adam.steps = found["adam_steps"]
 
-    def _learn(self, batch: Tensor) -> None:
+    def _learn(self, batch: Batch) -> None:
         """Follow the gradient of mean (r + discount max Q'(s') - Q(s, a))^2."""
-        size = self.settings.state_size
-        states, actions, rewards = batch[:, :size], batch[:, size].long(), batch[:, size + 1]
-        following, alive = batch[:, size + 2 : -1], batch[:, -1]
-        best = self._target.value(following).amax(1)
-        target = rewards + self.settings.discount * alive * best
-        reads, worth = self._net.forward(states)
-        rows = torch.arange(len(batch))
+        actions = batch.actions.long()
+        best = self._target.value(batch.following).amax(1)
+        target = batch.rewards + self.settings.discount * batch.alive * best
+        reads, worth = self._net.forward(batch.states)
+        rows = torch.arange(len(worth))
         slope = torch.zeros_like(worth)
-        slope[rows, actions] = (worth[rows, actions] - target) * (2.0 / len(batch))
+        slope[rows, actions] = (worth[rows, actions] - target) * (2.0 / len(worth))
         self._net.backward(reads, slope, self._adam.gradient)
         self._adam.step()
 
@@ -219,14 +189,5 @@ class Dqn:
             "target": self._target.parameters,
             "mean": self._adam.mean,
             "square": self._adam.square,
-            "memory": self._memory,
+            "memory": self._memory.rows,
         }
-
-    def _checked(self, state: ArrayLike) -> NDArray[np.float32]:
-        row = np.asarray(state, dtype=np.float32)
-        if row.shape != (self.settings.state_size,) or not np.isfinite(row).all():
-            raise CoinferError(
-                f"a state is of shape {row.shape} or holds what is no finite number; accepted: "
-                f"{self.settings.state_size} finite numbers"
-            )
-        return row

@@ -11,7 +11,6 @@
       : matchMedia("(prefers-color-scheme: dark)").matches;
     const tell = () => {
       button.textContent = dark() ? "Light theme" : "Dark theme";
-      button.setAttribute("aria-pressed", String(dark()));
     };
     button.hidden = false;
     button.addEventListener("click", () => {
