@@ -26,8 +26,8 @@ class ThreeStep(DeviceSideGrid):
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
         step: sparsities of the table are 0, step, 2 step, ... up to 0.9.
         coding: `source` sends learned codewords as bits that arrive without error; `jscc` sends
-            the code as symbols through AWGN of the scenario's SNR; `jscc-bsc` sends one bit an element
-            through a binary symmetric channel, uncoded.
+            the code as symbols through AWGN of the scenario's SNR; `jscc-bsc` sends one bit an
+            element through a binary symmetric channel, uncoded.
     """
 
     card: ClassVar[MethodCard] = MethodCard(

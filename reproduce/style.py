@@ -12,8 +12,8 @@ BLACK, VERMILION, GREEN, PURPLE = "#000000", "#D55E00", "#009E73", "#CC79A7"
 SKY = "#56B4E9"
 # Beyond that palette, for methods that seldom share a figure.
 BROWN, TEAL, GREY, LIGHT_GREY = "#8C6D31", "#1B5E66", "#7A7A7A", "#B8B8B8"
-# Chosen from a grid so that the least distance in Lab to every colour before them, as seen with full
-# colour vision and with each of the three dichromacies (Machado et al. 2009), is large.
+# Of a grid of colours those that, seen with full colour vision and with each of the three
+# dichromacies (Machado et al. 2009), are farthest in Lab from the ones above.
 INDIGO, SAND, WINE = "#332288", "#DDCC77", "#800026"
 VIOLET, ORCHID, OLIVE = "#7900F2", "#C748F2", "#A5A55B"
 

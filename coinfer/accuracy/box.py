@@ -205,8 +205,8 @@ class Box:
     def decide(self, u: ArrayLike) -> Decisions:
         """Map points of the unit cube to decisions.
 
-        Sparsities and the noise's level are linear in u; cuts, kernels and strides are equally likely; widths
-        are log-uniform between 1 and the width of what they read.
+        Sparsities and the noise's level are linear in u; cuts, kernels and strides are equally
+        likely; widths are log-uniform between 1 and the width of what they read.
 
         Args:
             u: (B, D), within 0..1.
