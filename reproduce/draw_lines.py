@@ -62,11 +62,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """One panel: its title, its lines, and what is to be said below the title."""
+    """One panel: its title, its lines, and what is to be said below the title.
+
+    `xlabel` is that of its own x axis, where panels have different ones.
+    """
 
     title: str
     lines: tuple[Line, ...]
     note: str = ""
+    xlabel: str = ""
 
 
 def line_panels(
@@ -81,7 +85,7 @@ def line_panels(
 
     Args:
         panels: from left to right.
-        xlabel, ylabel: of every panel; of the first.
+        xlabel, ylabel: of every panel that has none of its own; of the first.
         footnote: its lines.
         log_x: whether the x axes are logarithmic.
     """
@@ -119,7 +123,7 @@ def line_panels(
             axis.set_xscale("log")
             _log_numbers(axis.xaxis, [x for line in panel.lines for x in line.x if x > 0])
         axis.tick_params(axis="x", which="major", bottom=True, length=2.5)
-        axis.set_xlabel(xlabel)
+        axis.set_xlabel(panel.xlabel or xlabel)
         axis.grid(visible=True, axis="both")
         if note:
             _note(axis, note)

@@ -105,7 +105,7 @@ METHOD_STYLES = {
 }
 
 
-_JSCC = MethodStyle("Three-step, JSCC", VERMILION, "oo", "p")
+_JSCC = MethodStyle("Three-step, JSCC", VERMILION, "oo", "D")
 
 OPTIMISER_STYLES = {
     "qho": MethodStyle("QHO", BLACK, ""),
