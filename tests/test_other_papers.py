@@ -266,6 +266,26 @@ def test_learning_curves_are_written_seed_by_seed(tmp_path: Path) -> None:
     again = np.array([float(line["reward"]) for line in lines]).reshape(3, 40)
     assert (again == reward).all()
     told = " ".join(learning.told(found, "x"))
-    middle = sorted(found.settled)[1]
-    assert f"from episode {middle} on" in told
+    assert f"from episode {found.together} on" in told
+    assert min(found.settled) > 40  # a reward that rises to the end has not settled
+    assert "in 0 of 3 single seeds." in told
     assert "3 seeds, 40 episodes" in told
+
+
+def test_a_reward_that_never_settles_is_said_not_to() -> None:
+    rng = np.random.default_rng(0)
+    reward = np.stack([np.repeat([0.0, 1.0], 20), rng.normal(0, 1, 40), rng.normal(0, 1, 40)])
+    reward[1:, -1] = 30.0
+    found = Curves(reward, np.ones((3, 40)), np.full((3, 40), 0.7), 0.7484)
+    assert sum(episode > 40 for episode in found.settled) == 2
+    told = " ".join(learning.told(found, "x"))
+    assert "in 1 of 3 single seeds" in told
+    assert "0 of 120 episodes saw a plan that keeps to it" in told
+    with house_style():
+        axes = learning.draw(found, "x").axes
+    assert [axis.get_yscale() for axis in axes] == ["linear", "log", "linear"]
+    # The reward is drawn as it is, and the floor beside the accuracies.
+    assert axes[0].get_lines()[0].get_ydata()[-1] == pytest.approx(
+        np.median([averaged(one)[-1] for one in reward])
+    )
+    assert any(set(line.get_ydata()) == {74.84} for line in axes[2].get_lines())
