@@ -129,7 +129,7 @@ def space_of(model: str) -> Any:
     default="qho",
     show_default=True,
     help="Which plans: qho, prune-partition, fpgm, two-step, bottlenet++, cia, cpcdrl, "
-    "three-step, three-step-jscc, ipdr, paa, quantised or noise.",
+    "three-step, three-step-jscc, three-step-bsc, ipdr, paa, quantised or noise.",
 )
 @click.option(
     "--samples",

@@ -3,8 +3,8 @@
 The QHO paper gives FPGM and BottleNet++ an "auto-selection scheme" without saying what it is
 (Mu et al. 2024, VI-B); 2-step pruning brings its own. Here all three enumerate: `build` predicts
 the accuracies of the grid once and keeps what lies above the floor, which depends on no link, and
-`select` prices what was kept and takes the fastest. Of symbols through a noisy channel the accuracy
-depends on the SNR, so that `select` does both.
+`select` prices what was kept and takes the fastest. Of codes through a noisy channel the accuracy
+depends on how noisy it is, so that `select` does both.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 
 from coinfer.accuracy.box import Box, Decisions, search_box
 from coinfer.accuracy.variables import Counts, Floats, unit_of_whole
+from coinfer.channel import Awgn, Bsc
 from coinfer.conventions import Convention
 from coinfer.cost import Workload, no_bandwidth, scenario_latency
 from coinfer.method import Context, Library, Method, OpenChoice
@@ -37,7 +38,7 @@ from methods.searching import checked_guard_band
 # The fields of a workload, in their order.
 _WORK = (
     *("device_flops", "server_flops", "uplink_bits"),
-    *("encode_flops", "decode_flops", "uplink_symbols"),
+    *("encode_flops", "decode_flops", "uplink_symbols", "uncoded"),
 )
 
 GRID_CHOICES = (
@@ -109,7 +110,7 @@ class GridMethod(Method):
         The library's data are those of `predictor_library`, how many distinct plans the `grid` has
         at the cuts allowed, and the `acceptable` ones in its order: their `number` in the grid and
         their `columns`, with `device_bytes` where a method heeds them. Where a noisy channel
-        follows there is neither: accuracies depend on the SNR.
+        follows there is neither: accuracies depend on how noisy it is.
         """
         library = predictor_library(self.task_of(task), self.plans, context)
         box = self.box_of(task, context.convention)
@@ -125,27 +126,27 @@ class GridMethod(Method):
         one that does not reach to the last plan of the grid is said.
         """
         box = self.box_of(context.task, scenario.convention)
-        snr_db = _snr_db(box, scenario)
+        level = _level(box, scenario)
         if box.family.noisy:
-            library = self._tabulated(library, box, context, snr_db)
+            library = self._tabulated(library, box, context, level)
         ends = at_the_ends(box, scenario, context)
         size = limit = library.data["grid"]
         if context.max_evaluations is not None:
             spent = ends.selection.evaluations if ends else 0
             limit = min(size, context.max_evaluations - spent)
-        found = _fastest(library.data["acceptable"], box, scenario, limit, snr_db)
+        found = _fastest(library.data["acceptable"], box, scenario, limit, level)
         answer = best_of(found, ends)
         if limit < size and answer.plan is not None:
             answer = replace(answer, status="budget")
         context.ledger.spend("search", evaluations=answer.evaluations)
         return answer
 
-    def _tabulated(self, library: Library, box: Box, context: Context, snr_db: float) -> Library:
-        """Return a library with the grid's size and its acceptable plans, at an SNR or without."""
+    def _tabulated(self, library: Library, box: Box, context: Context, level: float) -> Library:
+        """Return a library with the grid's size and its acceptable plans, through noise or not."""
         surrogate = surrogate_of(library)
         grid = self.grid(box)
         grid = _distinct(grid.take(np.flatnonzero(np.array(allowed(box, context))[grid.cut])))
-        grid = replace(grid, snr_db=np.full(len(grid), snr_db))
+        grid = replace(grid, level=np.full(len(grid), level))
         accuracy = predicted(
             box, lambda x: surrogate.predict(x).accuracy, grid, library.data["baseline"]
         )
@@ -168,7 +169,7 @@ def columns(
         "cut": plans.cut,
         "kept": plans.kept,
         "codec": plans.codec,
-        **{name: getattr(work, name) for name in _WORK},
+        **{name: np.broadcast_to(getattr(work, name), len(plans)) for name in _WORK},
         "accuracy": accuracy,
     }
     return {name: column.tolist() for name, column in table.items()}
@@ -187,13 +188,13 @@ def answer_of(
     box: Box,
     time_s: float,
     evaluations: int,
-    snr_db: float = np.nan,
+    level: float = np.nan,
 ) -> Candidate:
-    """Return a plan of `columns`, by its row, as an answer that takes so long (at an SNR)."""
+    """Return a plan of `columns`, by its row, as an answer that takes so long (through noise)."""
     kept, cut, codec = (
         np.array([table[name][row]], dtype=np.int64) for name in ("kept", "cut", "codec")
     )
-    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([snr_db])))
+    (plan,) = box.plans(Decisions(kept, cut, codec, np.array([level])))
     selection = Selection(
         plan,
         predicted_accuracy=table["accuracy"][row],
@@ -218,7 +219,7 @@ def uniformly_pruned(box: Box, sparsities: Floats) -> Decisions:
 
 
 def _fastest(
-    table: dict[str, Any], box: Box, scenario: Scenario, limit: int, snr_db: float
+    table: dict[str, Any], box: Box, scenario: Scenario, limit: int, level: float
 ) -> Candidate:
     """Return the fastest of the acceptable plans among the first `limit` of the grid."""
     looked_at = np.array(table["number"], dtype=np.int64) < limit
@@ -230,34 +231,61 @@ def _fastest(
         return Candidate(Selection(None, "infeasible", evaluations=limit), np.inf)
     time = seconds(table, scenario)
     best = int(rows[np.argmin(time[rows])])
-    return answer_of(table, best, box, float(time[best]), limit, snr_db)
+    return answer_of(table, best, box, float(time[best]), limit, level)
 
 
-def _snr_db(box: Box, scenario: Scenario) -> float:
-    """Return the SNR that a scenario's plans are trained at, in the box's tenths; NaN for bits.
+def _level(box: Box, scenario: Scenario) -> float:
+    """Return how noisy the channel is that a scenario's plans are trained for; NaN for none.
 
-    A better channel than any in the box counts as its best.
+    With the box's digits. A better channel than any in the box counts as its best, and so does a
+    link of error-free bits under a convention that charges symbols as such.
     """
-    if not box.family.noisy or scenario.snr_db is None:
+    noise = box.family.noise
+    if noise is None:
         return float("nan")
-    return float(min(round(scenario.snr_db, 1), box.snr_db[1]))
+    own = _noise_of(box, scenario)
+    if own is None:
+        return box.clearest
+    return float(np.clip(round(own, noise.decimals), *box.levels))
+
+
+def _noise_of(box: Box, scenario: Scenario) -> float | None:
+    """Return a scenario's own SNR or probability of a flipped bit, None where it has none."""
+    analog = box.family.noise is not None and box.family.noise.channel == Awgn.name
+    return scenario.snr_db if analog else scenario.link.flip_probability
 
 
 def _not_sent(box: Box, scenario: Scenario) -> str:
     """Return why a scenario does not take what a box's plans send, or ''."""
-    convention = scenario.convention
-    if not box.family.noisy:
-        coder = parse_ref(box.coder).name
+    convention, noise = scenario.convention, box.family.noise
+    coder = parse_ref(box.coder).name
+    if not (noise is not None and noise.channel == Awgn.name) and not convention.admits(coder):
         admitted = ", ".join(convention.payloads())
-        refused = f"convention {convention.name} admits {admitted} as payload, not {coder}"
-        return "" if convention.admits(coder) else refused
-    if not convention.analog:
-        return f"convention {convention.name} admits bits as payload, no symbols"
-    if no_bandwidth(scenario.link) or scenario.snr_db is None:
-        return no_bandwidth(scenario.link)
-    low = box.snr_db[0]
-    worse = f"the measured plans reach down to {low:g} dB, the link has {scenario.snr_db:g} dB"
-    return worse if scenario.snr_db < low else ""
+        return f"convention {convention.name} admits {admitted} as payload, not {coder}"
+    if noise is None:
+        return ""
+    own = _noise_of(box, scenario)
+    if noise.channel == Awgn.name and not convention.symbols_as_bits:
+        if not convention.analog:
+            return f"convention {convention.name} admits bits as payload, no symbols"
+        if no_bandwidth(scenario.link) or own is None:
+            return no_bandwidth(scenario.link)
+    elif noise.channel == Bsc.name and own is None:
+        return f"link '{scenario.link.name}' is no binary symmetric channel, which flips bits"
+    return _too_noisy(box, own)
+
+
+def _too_noisy(box: Box, own: float | None) -> str:
+    """Return why no plan of a box is trained for so much noise, or ''."""
+    noise = box.family.noise
+    if own is None or noise is None:
+        return ""
+    low, high = box.levels
+    if noise.clearer == "high":
+        worse = f"the measured plans reach down to {low:g} dB, the link has {own:g} dB"
+        return worse if own < low else ""
+    worse = f"the measured plans reach up to {high:g} of the bits flipped, the link flips {own:g}"
+    return worse if own > high else ""
 
 
 def _distinct(decisions: Decisions) -> Decisions:

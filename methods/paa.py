@@ -74,9 +74,11 @@ class Paa(GridMethod):
             OpenChoice(
                 "channel",
                 "AWGN of the scenario's SNR, 0 to 50 dB; two elements a complex symbol, average "
-                "power 1; a plan is trained for one SNR",
+                "power 1; a plan is trained for one SNR; 50 dB over a link of error-free bits, "
+                "where the convention charges symbols as 32-bit elements (the CIA paper's)",
                 ("training over a range of SNRs",),
-                "DeepJSCC, on which the paper builds, limits the average power",
+                "DeepJSCC, on which the paper builds, limits the average power; the CIA paper "
+                "divides the size of the feature by the rate and names no SNR",
             ),
             OpenChoice(
                 "training",

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
-from coinfer.accuracy.box import NOISE_SNR_DB
+from coinfer.accuracy.families import AWGN
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.method import MethodCard, OpenChoice
 from coinfer.plan import Scenario, Skip, Task
@@ -152,7 +152,7 @@ class Qho(Searching):
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
         """Refuse what every search does, and noise where it has no place or no bits."""
         if self.noise and scenario is not None:
-            low, high = NOISE_SNR_DB
+            low, high = AWGN.levels
             if scenario.snr_db is None or not low <= scenario.snr_db <= high:
                 return Skip(f"noise needs a radio with an SNR of {low:g} to {high:g} dB")
             if not scenario.convention.symbols_as_bits:

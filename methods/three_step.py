@@ -14,7 +14,8 @@ from coinfer.method import MethodCard, OpenChoice
 from methods.device_side import DEVICE_SIDE_CHOICES, DeviceSideGrid
 from methods.grid import GRID_CHOICES
 
-CODINGS = ("source", "jscc")
+CODINGS = {"source": "three-step", "jscc": "three-step-jscc", "jscc-bsc": "three-step-bsc"}
+"""Families of plans by how their codes cross."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class ThreeStep(DeviceSideGrid):
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
         step: sparsities of the table are 0, step, 2 step, ... up to 0.9.
         coding: `source` sends learned codewords as bits that arrive without error; `jscc` sends
-            the code as symbols through AWGN of the scenario's SNR.
+            the code as symbols through AWGN of the scenario's SNR; `jscc-bsc` sends one bit an
+            element through a binary symmetric channel, uncoded.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -70,8 +72,16 @@ class ThreeStep(DeviceSideGrid):
                 "JSCC",
                 "the option `coding`; the code's elements in pairs as complex symbols of average "
                 "power 1, plans of one SNR each, 0 to 50 dB",
-                ("a binary symmetric channel",),
-                "the paper shows both after one cut; symbols are priced at symbols / bandwidth",
+                ("one symbol an element",),
+                "the paper names no modulation; symbols are priced at symbols / bandwidth",
+            ),
+            OpenChoice(
+                "JSCC over a binary symmetric channel",
+                "one bit an element, the sign of its tanh; plans of one probability of a flipped "
+                "bit each, 0 to 0.25; priced at one bit a use of the channel",
+                ("indices of 8 bits, whose first one weighs half of the range",),
+                "the paper learns codewords for the channel and does not say how many bits an "
+                "element has; with one, the network chooses every bit that is sent",
             ),
             *DEVICE_SIDE_CHOICES,
             *GRID_CHOICES,
@@ -79,7 +89,7 @@ class ThreeStep(DeviceSideGrid):
     )
     family: ClassVar[str] = "three-step"
 
-    coding: Literal["source", "jscc"] = "source"
+    coding: Literal["source", "jscc", "jscc-bsc"] = "source"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,5 +100,5 @@ class ThreeStep(DeviceSideGrid):
 
     @property
     def plans(self) -> str:
-        """Return the family of either coding."""
-        return self.family if self.coding == "source" else "three-step-jscc"
+        """Return the family of the coding."""
+        return CODINGS[self.coding]

@@ -165,8 +165,10 @@ class SweepMeasure:
     Attributes:
         measure: name of the computation (`reproduce.rates.MEASURES`).
         device: whose scenarios.
-        least, most: bounds of the rate in Mb/s or of the SNR in dB, both included; none if absent.
+        least, most: bounds of what is swept (a rate in Mb/s, an SNR in dB), both included; none if
+            absent.
         unless_fastest: a method; where it is the fastest of all, nothing is compared.
+        over: which sweep of a matrix that has several, by its unit (`dB`, `flips`); '' for the one.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -176,6 +178,7 @@ class SweepMeasure:
     least: float | None = None
     most: float | None = None
     unless_fastest: str = ""
+    over: Literal["Mb/s", "dB", "flips", ""] = ""
 
     def __post_init__(self) -> None:
         if self.least is not None and self.most is not None and self.least > self.most:

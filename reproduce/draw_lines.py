@@ -62,11 +62,17 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """One panel: its title, its lines, and what is to be said below the title."""
+    """One panel: its title, its lines, and what is to be said below the title.
+
+    `xlabel` is that of its own x axis, where panels have different ones; `log_y` says whether its y
+    axis is logarithmic.
+    """
 
     title: str
     lines: tuple[Line, ...]
     note: str = ""
+    xlabel: str = ""
+    log_y: bool = True
 
 
 def line_panels(
@@ -77,11 +83,11 @@ def line_panels(
     *,
     log_x: bool,
 ) -> Figure:
-    """Draw panels side by side, each on its own logarithmic y axis (to be used in `house_style`).
+    """Draw panels side by side, each on its own y axis (to be used in `house_style`).
 
     Args:
         panels: from left to right.
-        xlabel, ylabel: of every panel; of the first.
+        xlabel, ylabel: of every panel that has none of its own; of the first.
         footnote: its lines.
         log_x: whether the x axes are logarithmic.
     """
@@ -110,16 +116,16 @@ def line_panels(
             _draw(axis, line)
         axis.set_title(panel.title, pad=4 + lines_told * _NOTE_PT * _LEADING)
         y = [y for line in panel.lines for y in line.y if math.isfinite(y)]
-        if y:
+        if not y:
+            axis.set_yticks([])
+        elif panel.log_y:
             axis.set_yscale("log")
             _log_numbers(axis.yaxis, y)
-        else:
-            axis.set_yticks([])
         if log_x:
             axis.set_xscale("log")
             _log_numbers(axis.xaxis, [x for line in panel.lines for x in line.x if x > 0])
         axis.tick_params(axis="x", which="major", bottom=True, length=2.5)
-        axis.set_xlabel(xlabel)
+        axis.set_xlabel(panel.xlabel or xlabel)
         axis.grid(visible=True, axis="both")
         if note:
             _note(axis, note)

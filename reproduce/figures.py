@@ -133,6 +133,17 @@ def _plane(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
     return write
 
 
+def _noise(stem: str, title: str) -> Callable[[Facts, Path], list[Path]]:
+    """How a figure over the noise of channels is written."""
+
+    def write(facts: Facts, folder: Path) -> list[Path]:
+        from reproduce import noise
+
+        return noise.write(facts, folder, stem, title)
+
+    return write
+
+
 def _harmonised(stem: str, title: str) -> Figure:
     """A figure under one set of rules: ours, about which the paper claims nothing.
 
@@ -180,6 +191,7 @@ _A_FIG3 = "CIA paper, Fig. 3: latency against communication rate on two devices"
 _C_FIG3 = "CPCDRL paper, Fig. 3: reward against episode"
 _C_FIG4 = "CPCDRL paper, Fig. 4: latency against the accuracy that may be lost"
 _C_FIG5 = "CPCDRL paper, Fig. 5: latency against the accuracy that may be lost, VGG16"
+_T_FIG5 = "Three-step paper, Fig. 5: communication latency through noise"
 _T_FIG1 = "Three-step paper, Fig. 1: what crosses at every cut against the image, ResNet-18"
 
 _FIGURES = (
@@ -263,6 +275,7 @@ _FIGURES = (
     ),
     *_pair("T", "threestep2020-fig3", _plane, _T_FIG3, "T-f3"),
     *_pair("T", "threestep2020-fig4", _rates, _T_FIG4, "T-f4", harmonised=True),
+    *_pair("T", "threestep2020-fig5", _noise, _T_FIG5, "T-f5a", "T-f5b"),
     *_pair("A", "cia2021-fig2", _plane, _A_FIG2, "A-f2-comm", "A-f2-comp", "A-f2-pareto"),
     *_pair("A", "cia2021-fig3", _rates, _A_FIG3, "A-f3", harmonised=True),
     Figure(

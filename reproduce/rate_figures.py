@@ -21,6 +21,7 @@ from reproduce.rates import (
     Point,
     Standing,
     Sweep,
+    Unit,
     Verified,
     network_text,
     panel,
@@ -54,9 +55,10 @@ FILLS: dict[Standing, Fill] = {
     "predicted": "open",
 }
 """How a marker shows what is known of a plan's accuracy."""
-_X_LABELS = {
+X_LABELS: dict[Unit, str] = {
     "Mb/s": "Uplink rate (Mb/s), log scale",
     "dB": "SNR (dB)",
+    "flips": "Probability that a bit is flipped",
     "points": "Accuracy that may be lost (points below the baseline)",
 }
 _FOOT_COLUMNS = 168
@@ -73,7 +75,7 @@ def points(facts: Facts, sweep: Sweep) -> dict[str, list[Point]]:
 
 COLUMNS = (
     *("panel", "model", "device", "server", "convention", "link", "rate_mbps", "snr_db"),
-    "max_accuracy_loss",
+    *("max_accuracy_loss", "flip_probability"),
     *("method", "label", "status", "seeds_asked", "seeds", "median_s", "q1_s", "q3_s"),
     *("median_seed", "plan_hash", "cut_index", "cut_after", "predicted_accuracy"),
     *("predicted_accuracy_median", "measured_accuracy", "floor_held", "accuracy_standing"),
@@ -82,18 +84,24 @@ COLUMNS = (
 
 
 def csv_text(
-    sweep: Sweep, panels: dict[str, list[Point]], best_s: Mapping[Case, float] | None = None
+    sweep: Sweep,
+    panels: dict[str, list[Point]],
+    best_s: Mapping[Case, float] | None = None,
+    *,
+    first: int = 0,
 ) -> str:
     """The data behind the figure; numbers are written so that they read back exactly.
 
     One line per panel, place and method. `seeds` have a plan, of those asked; `plan_hash` to
     `accuracy_standing`, `regret` and `key` are those of the median seed, `keys` those of all, by
-    seed. `best_s` are the best known of all scenarios, from which regret counts.
+    seed. `best_s` are the best known of all scenarios, from which regret counts. `first` is the
+    number of the first panel; only what begins with the first of all has a header.
     """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for letter, own in zip(_letters(sweep), panels.values(), strict=True):
+    if not first:
+        writer.writerow(COLUMNS)
+    for letter, own in zip(_letters(sweep, first), panels.values(), strict=True):
         for point in sorted(own, key=lambda p: (p.x, sweep.methods.index(p.method))):
             writer.writerow(_record(sweep, letter, point, best_s or {}))
     return file.getvalue()
@@ -105,6 +113,7 @@ def _record(sweep: Sweep, letter: str, point: Point, best_s: Mapping[Case, float
         point.x if sweep.unit == "Mb/s" else "",
         point.x if sweep.unit == "dB" else "",
         case.max_accuracy_loss,
+        point.x if sweep.unit == "flips" else "",
     )
     place: list[object] = [
         *(letter, case.model, case.device, case.server, case.convention, case.link, *swept),
@@ -163,7 +172,7 @@ def footnote(
         "methods that draw; bands: quartiles." + (_BEST_TOLD if best_s else ""),
         f"Latency evidence: {classes or 'none'}; accuracy: {Verified.of(every).text}. "
         f"Data: {stem}.csv, SHA-256 {digest}...",
-        *_missing(sweep, every),
+        *missing(sweep, every),
     ]
     return [line for text in told for line in textwrap.wrap(printable(text), _FOOT_COLUMNS)]
 
@@ -174,8 +183,8 @@ def _assumption(sweep: Sweep) -> str:
     return link.assumption or "bandwidth as published"
 
 
-def _missing(sweep: Sweep, every: Sequence[Point]) -> list[str]:
-    """One line on every reason why there is no answer, with the methods that it holds for."""
+def missing(sweep: Sweep, every: Sequence[Point]) -> list[str]:
+    """Return a line on every reason why there is no answer, with the methods it holds for."""
     lines = [
         f"No result: {', '.join(names)}: {_with_command(told, sweep)}."
         for told, names in unanswered(sweep, every).items()
@@ -200,8 +209,8 @@ def _with_command(told: str, sweep: Sweep) -> str:
     return f"{told} (`{run_command(sweep.matrix)}` computes it)" if computed else told
 
 
-def _letters(sweep: Sweep) -> tuple[str, ...]:
-    return tuple("abcdefgh"[: len(sweep.devices)])
+def _letters(sweep: Sweep, first: int = 0) -> tuple[str, ...]:
+    return tuple("abcdefgh"[first : first + len(sweep.devices)])
 
 
 def draw(
@@ -218,7 +227,7 @@ def draw(
             (
                 *_best_line(sweep, device, best_s or {}),
                 *(
-                    _line([p for p in own if p.method == method])
+                    line_of([p for p in own if p.method == method])
                     for method in sweep.methods
                     if any(p.method == method and p.median is not None for p in own)
                 ),
@@ -229,7 +238,7 @@ def draw(
     ]
     return line_panels(
         drawn,
-        _X_LABELS[sweep.unit],
+        X_LABELS[sweep.unit],
         "Inference latency (s), log scale",
         footnote(sweep, panels, stem, best_s),
         log_x=rates,
@@ -246,7 +255,8 @@ def _silent(sweep: Sweep, own: Sequence[Point]) -> str:
     return f"no result: {', '.join(names)}" if names else ""
 
 
-def _line(own: Sequence[Point]) -> Line:
+def line_of(own: Sequence[Point]) -> Line:
+    """Return the line of a method over its points."""
     bands = [point.quartiles_s for point in own]
     return Line(
         method_style(own[0].method),

@@ -1,4 +1,4 @@
-"""Latency against a swept rate, SNR or accuracy loss: rows behind figures, and what they decide.
+"""Latency against a swept rate, SNR, noise or floor: rows behind figures, and what they decide.
 
 A method that searches with a seed answers a scenario once per seed. Its median seed speaks for it:
 of an even number the slower of the middle two, so that the number is that of a plan that exists
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal
 
@@ -17,14 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.catalog import Catalog
-from benchmarks.matrix import expand, load
+from benchmarks.cells import Cell
+from benchmarks.matrix import Matrix, expand, load
+from coinfer.conventions import convention
 from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.hardware import Link
 from coinfer.plan import LOSSLESS_CODERS
 from coinfer.refs import parse_ref
 from reproduce.claims import PER_SECOND, Claim
 from reproduce.facts import Answered, Case, Facts, Gap, short
 from reproduce.scorecard import Used, joined, latency_evidence, number_text, ratio
 from reproduce.style import method_style
+
+Unit = Literal["Mb/s", "dB", "flips", "points"]
 
 Standing = Literal["held", "broken", "undecided", "unchanged", "predicted"]
 
@@ -76,7 +81,7 @@ class Place:
 
     Attributes:
         link, snr_db: the link, with the SNR of a radio.
-        x: in Mb/s, dB or points of accuracy.
+        x: in Mb/s, dB, points of accuracy, or the probability of a flipped bit.
         max_accuracy_loss: of the accuracy floor below the baseline, 0..1.
     """
 
@@ -88,7 +93,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Sweep:
-    """The axes of a matrix whose scenarios on a device differ in rate, SNR or floor alone.
+    """The axes of a matrix whose scenarios on a device differ in rate, SNR, noise or floor alone.
 
     Attributes:
         matrix: its name.
@@ -96,8 +101,10 @@ class Sweep:
         devices, methods: in the order of the file.
         places: by rising x.
         seeds: how often a method is asked in every case.
-        unit: of x, `Mb/s`, `dB` or `points` (of accuracy that may be lost).
+        unit: of x, `Mb/s`, `dB`, `flips` (a share of the bits) or `points` (of accuracy that may
+            be lost).
         bandwidth_hz: of the radio where the SNR is swept.
+        apart: conventions of methods that the same rules leave another cut than `convention`.
     """
 
     matrix: str
@@ -108,26 +115,43 @@ class Sweep:
     methods: tuple[str, ...]
     places: tuple[Place, ...]
     seeds: Mapping[str, int]
-    unit: Literal["Mb/s", "dB", "points"]
+    unit: Unit
     bandwidth_hz: float | None
+    apart: Mapping[str, str] = field(default_factory=dict)
 
-    def case(self, device: str, place: Place) -> Case:
-        """The scenario of a device at a place."""
+    def case(self, device: str, place: Place, method: str = "") -> Case:
+        """The scenario of a device at a place; a method may be asked at a cut of its own."""
+        rules = self.apart.get(method, self.convention)
         return Case(
-            *(self.model, device, self.server, place.link, self.convention, place.snr_db),
+            *(self.model, device, self.server, place.link, rules, place.snr_db),
             max_accuracy_loss=place.max_accuracy_loss,
         )
 
     def text(self, x: float) -> str:
         """A place on the x axis, for people."""
-        return f"{x:.3g} {self.unit}"
+        return f"p = {x:.3g}" if self.unit == "flips" else f"{x:.3g} {self.unit}"
 
     @property
     def absent(self) -> tuple[str, ...]:
-        """Methods of the paper's comparison that the matrix does not have."""
+        """Methods of the paper's comparison that the matrix does not have.
+
+        Where one cut is left, nothing is said: such a figure compares what is sent there.
+        """
+        if convention(self.convention).cut:
+            return ()
         ours = {parse_ref(method).name for method in self.methods}
         theirs = PAPER_METHODS.get(parse_ref(self.convention).name, ())
         return tuple(name for name in theirs if name not in ours)
+
+
+_SWEPT: dict[Unit, str] = {"Mb/s": "rates", "dB": "SNRs", "flips": "flipped bits"}
+# One and several of what is swept, for people.
+_NAMES: dict[Unit, tuple[str, str]] = {
+    "Mb/s": ("rate", "rates"),
+    "dB": ("SNR", "SNRs"),
+    "flips": ("share of flipped bits", "shares of flipped bits"),
+    "points": ("accuracy floor", "accuracy floors"),
+}
 
 
 @cache
@@ -136,17 +160,50 @@ def sweep_of(matrix: str) -> Sweep:
 
     Raises:
         CoinferError: when there is no such matrix, or its cells differ in more than device,
-            method, seed and one of rate, SNR and accuracy floor.
+            method, seed and one of rate, SNR, noise and accuracy floor.
+    """
+    found = sweeps_of.__wrapped__(matrix)
+    if len(found) > 1:
+        told = " and ".join(_SWEPT[sweep.unit] for sweep in found)
+        raise CoinferError(f"matrix '{matrix}' sweeps over {told}; a sweep has one")
+    return found[0]
+
+
+@cache
+def sweeps_of(matrix: str) -> tuple[Sweep, ...]:
+    """Return the axes of a shipped matrix, one sweep per kind of link: rates, SNRs, flipped bits.
+
+    Raises:
+        CoinferError: when there is no such matrix, or the cells of one kind of link differ in more
+            than device, method, seed and that.
     """
     catalog, loaded = Catalog(), load(matrix)
     cells = expand(loaded, catalog)
-    for axis in ("model", "server", "convention"):
+    links = {link: catalog.presets.link(link) for link in {cell.link for cell in cells}}
+    by_unit: dict[Unit, list[Cell]] = {unit: [] for unit in _SWEPT}
+    for cell in cells:
+        by_unit[_unit(links[cell.link])].append(cell)
+    return tuple(
+        _sweep(loaded, catalog, own, {cell.link: links[cell.link] for cell in own}, unit)
+        for unit, own in by_unit.items()
+        if own
+    )
+
+
+def _unit(link: Link) -> Unit:
+    return "dB" if link.needs_snr else "flips" if link.uses_per_s is not None else "Mb/s"
+
+
+def _sweep(
+    loaded: Matrix, catalog: Catalog, cells: Sequence[Cell], links: Mapping[str, Link], unit: Unit
+) -> Sweep:
+    """The axes of cells over one kind of link."""
+    matrix = loaded.name
+    for axis in ("model", "server"):
         if len({getattr(cell, axis) for cell in cells}) > 1:
             raise CoinferError(f"matrix '{matrix}' has several of axis '{axis}'; a sweep has one")
-    links = {link: catalog.presets.link(link) for link in {cell.link for cell in cells}}
-    radios = {link: found for link, found in links.items() if found.needs_snr}
-    if radios and len(links) > 1:
-        raise CoinferError(f"matrix '{matrix}' sweeps over rates and SNRs; a sweep has one")
+    if unit == "dB" and len(links) > 1:
+        raise CoinferError(f"matrix '{matrix}' has several radios; a sweep has one")
     floors = len({cell.max_accuracy_loss for cell in cells}) > 1
     if floors and len({(cell.link, cell.snr_db) for cell in cells}) > 1:
         raise CoinferError(
@@ -154,28 +211,44 @@ def sweep_of(matrix: str) -> Sweep:
         )
     places = set()
     for cell in cells:
-        rate_bps = links[cell.link].rate_bps
-        x = cell.snr_db if rate_bps is None else rate_bps / _BIT_PER_MBIT
-        if x is None:
-            raise CoinferError(f"link '{cell.link}' of matrix '{matrix}' has neither rate nor SNR")
-        loss = cell.max_accuracy_loss
+        link, loss = links[cell.link], cell.max_accuracy_loss
+        x = {"dB": cell.snr_db, "flips": link.flip_probability}.get(unit)
+        if unit == "Mb/s" and link.rate_bps is not None:
+            x = link.rate_bps / _BIT_PER_MBIT
+        assert x is not None  # a matrix is expanded with what its links need
         places.add(Place(cell.link, cell.snr_db, 100.0 * loss if floors else x, loss))
     given = [str(catalog.method(ref).ref) for ref in loaded.methods]
     seeds: dict[str, set[int]] = {}
     for cell in cells:
         seeds.setdefault(cell.method, set()).add(cell.seed)
+    main, apart = _conventions(matrix, cells)
+    bandwidth = {link.bandwidth_hz for link in links.values()}
     return Sweep(
         matrix,
         cells[0].model,
         cells[0].server,
-        cells[0].convention,
+        main,
         tuple(dict.fromkeys(catalog.presets.canonical("device", d) for d in loaded.devices)),
         tuple(dict.fromkeys(method for method in given if method in seeds)),
         tuple(sorted(places, key=lambda place: place.x)),
         {method: len(found) for method, found in seeds.items()},
-        "points" if floors else "dB" if radios else "Mb/s",
-        next(iter(radios.values())).bandwidth_hz if radios else None,
+        "points" if floors else unit,
+        bandwidth.pop() if unit == "dB" else None,
+        apart,
     )
+
+
+def _conventions(matrix: str, cells: Sequence[Cell]) -> tuple[str, dict[str, str]]:
+    """The convention of most methods, and those of the others: one each, all of the same rules."""
+    own: dict[str, set[str]] = {}
+    for cell in cells:
+        own.setdefault(cell.method, set()).add(cell.convention)
+    names = [name for found in own.values() for name in sorted(found)]
+    rules = {parse_ref(name).name for name in names}
+    if len(rules) > 1 or any(len(found) > 1 for found in own.values()):
+        raise CoinferError(f"matrix '{matrix}' has several of axis 'convention'; a sweep has one")
+    main = max(sorted(names), key=names.count)
+    return main, {method: name for method, (name,) in own.items() if name != main}
 
 
 @dataclass(frozen=True)
@@ -263,7 +336,8 @@ def standing(row: Answered) -> Standing:
 
 def point(facts: Facts, sweep: Sweep, device: str, place: Place, method: str) -> Point:
     """Return what a method answers at a place of the sweep."""
-    return point_of(facts, sweep.case(device, place), place.x, method, sweep.seeds[method])
+    case = sweep.case(device, place, method)
+    return point_of(facts, case, place.x, method, sweep.seeds[method])
 
 
 def point_of(facts: Facts, case: Case, x: float, method: str, asked: int) -> Point:
@@ -368,6 +442,22 @@ class Compared:
     left_out: int
 
 
+def sweep_asked(claim: Claim) -> Sweep:
+    """Return the sweep that a claim is about.
+
+    Raises:
+        CoinferError: when its matrix has several and the claim does not say which, or none of that
+            kind.
+    """
+    assert claim.sweep is not None
+    if not claim.sweep.over:
+        return sweep_of(claim.matrix)
+    found = [sweep for sweep in sweeps_of(claim.matrix) if sweep.unit == claim.sweep.over]
+    if not found:
+        raise CoinferError(f"matrix '{claim.matrix}' sweeps over no '{claim.sweep.over}'")
+    return found[0]
+
+
 def compared(claim: Claim, facts: Facts) -> Compared | Gap:
     """Return what a claim is about, or why that cannot be decided.
 
@@ -376,7 +466,7 @@ def compared(claim: Claim, facts: Facts) -> Compared | Gap:
     """
     asked = claim.sweep
     assert asked is not None
-    sweep = sweep_of(claim.matrix)
+    sweep = sweep_asked(claim)
     if asked.device not in sweep.devices:
         raise UnknownNameError("device of the sweep", asked.device, sweep.devices)
     columns = [
@@ -538,8 +628,7 @@ def conditions(claim: Claim, facts: Facts) -> tuple[str, ...]:
     assert isinstance(among, Compared)
     assert claim.sweep is not None
     sweep, columns = among.sweep, among.columns
-    what = {"Mb/s": "rate", "dB": "SNR", "points": "accuracy floor"}[sweep.unit]
-    places = f"{len(columns)} {what}{'s' * (len(columns) != 1)}"
+    places = f"{len(columns)} {_NAMES[sweep.unit][len(columns) != 1]}"
     if len(columns) > 1:
         places += f" from {columns[0].place.x:.3g} to {sweep.text(columns[-1].place.x)}"
     else:

@@ -30,11 +30,11 @@ def best_known(facts: Facts, sweep: Sweep, points: Sequence[Point]) -> dict[Case
         points: all of one device.
 
     Returns:
-        Nothing where plans send through noise or floors differ: what plans cost elsewhere says
-        nothing of whether they are accurate enough there.
+        Nothing where plans send through noise, floors or cuts differ: what plans cost elsewhere
+        says nothing of whether they are accurate enough, or allowed, there.
     """
-    if sweep.unit == "points":
-        return {}  # a plan that one floor admits another may not
+    if sweep.unit == "points" or sweep.apart:
+        return {}  # a plan that one floor or one cut admits another may not
     cases = {
         sweep.case(point.case.device, place): None for point in points for place in sweep.places
     }

@@ -12,6 +12,10 @@ BLACK, VERMILION, GREEN, PURPLE = "#000000", "#D55E00", "#009E73", "#CC79A7"
 SKY = "#56B4E9"
 # Beyond that palette, for methods that seldom share a figure.
 BROWN, TEAL, GREY, LIGHT_GREY = "#8C6D31", "#1B5E66", "#7A7A7A", "#B8B8B8"
+# Of a grid of colours those that, seen with full colour vision and with each of the three
+# dichromacies (Machado et al. 2009), are farthest in Lab from the ones above.
+INDIGO, SAND, WINE = "#332288", "#DDCC77", "#800026"
+VIOLET, ORCHID, OLIVE = "#7900F2", "#C748F2", "#A5A55B"
 
 # Lines of a family, told apart by their markers too.
 CURVE_STYLES = ((BLUE, "s"), (VERMILION, "^"), (GREEN, "D"), (PURPLE, "v"), (ORANGE, "P"))
@@ -90,9 +94,18 @@ METHOD_STYLES = {
     "three_step": MethodStyle("Three-step", TEAL, "oooo", "p", _SHORT),
     "cpcdrl": MethodStyle("CPCDRL", GREY, "OOOO", "h", _DASH_DOT_DOT),
     "qho": MethodStyle("QHO", BLACK, "****", "*"),
+    "partition_huffman": MethodStyle("Partition, Huffman", INDIGO, "//", "H", _DOTTED),
+    "jalad": MethodStyle("JALAD", OLIVE, "\\\\", "8", _LONG),
+    "greedy": MethodStyle("Greedy partition", ORCHID, "--", "X", _DASHED),
+    "amc": MethodStyle("AMC, device alone", VIOLET, "||", "d", _LONG),
+    # Their markers are those of methods of the QHO paper's figures, in which they are not.
+    "ipdr": MethodStyle("IPDR", WINE, "++", "P", _DASH_DOT_DOT),
+    "paa": MethodStyle("PAA", SAND, "xx", "D", _LONG),
     "best known": MethodStyle("best known", LIGHT_GREY, "//..", wide=True),
 }
 
+
+_JSCC = MethodStyle("Three-step, JSCC", VERMILION, "oo", "D")
 
 OPTIMISER_STYLES = {
     "qho": MethodStyle("QHO", BLACK, ""),
@@ -110,9 +123,11 @@ def method_style(ref: str) -> MethodStyle:
     """Return the style of a method; a stranger's is plain grey.
 
     Options change it only where they make another method of it: another optimiser in QHO's place,
-    which is ours.
+    which is ours, and codes of the three-step framework that are trained through a channel.
     """
     name, _, options = ref.partition("[")
+    if name == "three_step" and "coding=jscc" in options:
+        return _JSCC
     found = METHOD_STYLES.get(name, MethodStyle(ref, GREY, "", "d", _LONG))
     other = options.partition("optimiser=")[2].partition(",")[0].rstrip("]")
     if not other or other == name:

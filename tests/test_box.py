@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.families import FAMILIES, block_cuts
+from coinfer.accuracy.sampling import corners
 from coinfer.accuracy.variables import (
     Variable,
     chosen,
@@ -111,6 +112,7 @@ def test_regnet_has_a_sparsity_per_block_and_cuts_after_the_stem_and_every_block
         *[("qho", 16), ("noise", 17), ("prune-partition", 8), ("fpgm", 2), ("two-step", 3)],
         *[("cia", 10), ("cpcdrl", 8)],
         *[("three-step", 10), ("three-step-jscc", 11), ("ipdr", 10), ("paa", 11), ("quantised", 2)],
+        ("three-step-bsc", 11),
     ],
 )
 def test_number_of_variables(family: str, count: int) -> None:
@@ -485,9 +487,27 @@ def test_snr_is_linear_in_tenths_of_a_db_within_its_range() -> None:
     plans = found.plans(found.decide(u))
     snr_db = [parse_ref(plan.channel).arguments["snr_db"] for plan in plans]
     assert snr_db == [0.0, 6.2, 25.0, 50.0]  # 50 u
-    narrow = search_box(task("small"), "noise", snr_db=(0.01, 0.02))
-    inside = narrow.decide(u).snr_db
+    narrow = search_box(task("small"), "noise", levels=(0.01, 0.02))
+    inside = narrow.decide(u).level
     assert ((inside >= 0.01) & (inside <= 0.02)).all()
+
+
+def test_flipped_bits_are_linear_in_thousandths_and_clear_at_none() -> None:
+    found = box("small", "three-step-bsc")
+    u = np.full((4, found.dimension), 0.4)
+    u[:, -1] = [0.0, 0.12345, 0.5, 1.0]
+    decisions = found.decide(u)
+    plans = found.plans(decisions)
+    assert [plan.channel for plan in plans] == [f"bsc[p={p}]" for p in (0.0, 0.031, 0.125, 0.25)]
+    assert {plan.coder for plan in plans} == {"uniform[bits=1,high=1,low=-1]"}
+    assert found.read(plans).level.tolist() == decisions.level.tolist()
+    assert found.units(decisions)[:, -1] == pytest.approx([0.0, 0.124, 0.5, 1.0])
+    assert (found.clearest, box("small", "noise").clearest) == (0.0, 50.0)
+    assert found.variables[-1].effect == -1
+    # The corner with the most noise is the last one that is measured for being one.
+    assert {corners(found)[-1].channel, corners(box("small", "noise"))[-1].channel} == {
+        *("bsc[p=0.25]", "awgn[snr_db=0.0]"),
+    }
 
 
 # What a plan does not have.
@@ -555,6 +575,11 @@ def refusals() -> list[tuple[str, dict[str, object], str]]:
         ("qho", {"criterion": "l1"}, "its criterion is 'l1'; accepted is 'none'"),
         ("qho", {"coder": "uniform[width=8]"}, "its coder is"),
         ("qho", {"channel": "awgn[snr_db=10]"}, "its channel is"),
+        (
+            "three-step-bsc",
+            learned | {"coder": "uniform[bits=1,high=1,low=-1]", "channel": "awgn[snr_db=10]"},
+            r"its channel is .awgn.*accepted is 'bsc\[p=...\]'",
+        ),
         ("qho", {"cut": pool1, "codec": "linear[hidden=4,width=2]"}, "accepted .* is 'conv'"),
         ("qho", {"cut": fc6, "codec": conv.format(4, 3)}, "accepted at this cut is 'linear'"),
         ("qho", {"codec": conv.format(4, 3)}, "accepted at this cut is 'identity'"),
@@ -639,7 +664,7 @@ def test_boxes_that_cannot_be_are_refused() -> None:
         with pytest.raises(CoinferError, match="max_sparsity"):
             search_box(task("small"), "qho", max_sparsity=share)
     with pytest.raises(CoinferError, match="snr_db is 20 to 20"):
-        search_box(task("small"), "noise", snr_db=(20, 20))
+        search_box(task("small"), "noise", levels=(20, 20))
     with pytest.raises(CoinferError, match="effect -1, 0 or 1"):
         Variable("x", 2.0, 1.0)
 

@@ -18,7 +18,7 @@ from reproduce.measured import MEASURES as OF_TABLES
 from reproduce.networks import MEASURES
 from reproduce.plane import plane_of
 from reproduce.rates import MEASURES as OF_SWEEPS
-from reproduce.rates import sweep_of
+from reproduce.rates import sweep_asked
 from reproduce.tradeoff import MEASURES as OF_PLANES
 from tests.latencies import claim
 from tests.measurements import box
@@ -89,6 +89,8 @@ def test_what_the_papers_state_as_an_inequality_is_one_sided_and_nothing_else() 
         "T-f3.6": ("bound", "at_least", 90),
         "T-f3.7": ("bound", "at_least", 90),
         "T-f3.8": ("bound", "at_most", 0),  # all below
+        **{f"T-f5{panel}.4": ("bound", "at_least", 0.9) for panel in "ab"},  # "comparable"
+        **{f"T-f5{panel}.{n}": ("bound", "at_least", 2) for panel in "ab" for n in (5, 6)},
         "A-f2-pareto.3": ("bound", "more_than", 0),
     }
     found = {c.id: (c.kind, c.bound, c.theirs) for c in CLAIMS if c.bound}
@@ -138,7 +140,7 @@ def says_its_network(one: Claim, model: str) -> None:
 
 @pytest.mark.parametrize("one", [c for c in CLAIMS if c.sweep], ids=lambda c: c.id)
 def test_what_a_claim_asks_of_a_sweep_exists(one: Claim) -> None:
-    sweep, asked = sweep_of(one.matrix), one.sweep
+    sweep, asked = sweep_asked(one), one.sweep
     assert asked is not None
     assert asked.measure in OF_SWEEPS
     assert asked.device in sweep.devices

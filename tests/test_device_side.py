@@ -13,6 +13,7 @@ import pytest
 from coinfer.cost import plan_workload, scenario_latency
 from coinfer.errors import CoinferError
 from coinfer.graph import Cut
+from coinfer.hardware import Link
 from coinfer.method import Context, Library
 from coinfer.plan import CutRef, Plan, Scenario, Selection
 from coinfer.refs import parse_ref
@@ -57,6 +58,7 @@ SIDE = {"maxpool3": 8, "maxpool6": 4, "relu8": 4}
 LEARNED, EIGHT = "codebook[bits=8,high=1,low=-1]", "uniform[bits=8,high=1,low=-1]"
 
 SOURCE, JSCC, IPDR = ThreeStep(step=0.45), ThreeStep(step=0.45, coding="jscc"), Ipdr(step=0.45)
+BSC = ThreeStep(step=0.45, coding="jscc-bsc")
 METHODS = (SOURCE, JSCC, IPDR, Paa())
 
 
@@ -69,8 +71,13 @@ def powers(most: int) -> list[int]:
 
 
 def three_step_plans(method: DeviceSideGrid, cut: Cut, scenario: Scenario) -> Iterator[Plan]:
-    noisy = method.plans == "three-step-jscc"
-    coder = {"three-step": LEARNED, "three-step-jscc": "float32", "ipdr": EIGHT}[method.plans]
+    noisy = method.plans in ("three-step-jscc", "three-step-bsc")
+    coder = {
+        "three-step": LEARNED,
+        "three-step-jscc": "float32",
+        "three-step-bsc": "uniform[bits=1,high=1,low=-1]",
+        "ipdr": EIGHT,
+    }[method.plans]
     if method.plans == "ipdr" and scenario.convention.name != "harmonised":
         coder = "float32"
     device = DEVICE[cut.after]
@@ -123,7 +130,10 @@ def written(
 ) -> Plan:
     pairs = tuple((name, count) for name, count in keep.items() if count < UNITS[name])
     criterion, schedule = (criterion, schedule) if pairs else ("none", "none")
-    channel = f"awgn[snr_db={min(scenario.snr_db or 0.0, 50.0)!r}]" if noisy else "none"
+    level = 50.0 if scenario.snr_db is None else min(scenario.snr_db, 50.0)
+    channel = f"awgn[snr_db={level!r}]" if noisy else "none"
+    if noisy and scenario.link.flip_probability is not None:
+        channel = f"bsc[p={scenario.link.flip_probability!r}]"
     ref = CutRef(cut.index, cut.after)
     return Plan(deep_task().model, ref, pairs, criterion, schedule, codec, coder, channel)
 
@@ -232,6 +242,55 @@ def test_the_choice_is_that_of_a_plain_look_up(method: GridMethod) -> None:
     assert any(s.plan is not None and s.plan.codec != "identity" for s in found)
 
 
+def flipping(p: float | None, uses_per_s: float, convention: str = "harmonised") -> Scenario:
+    """Over a binary symmetric channel."""
+    base = worlds.scenario(1.0, 1e9, 1e11, convention)
+    return replace(base, link=Link("bsc", uses_per_s=uses_per_s, flip_probability=p))
+
+
+@pytest.mark.parametrize("convention", ["harmonised", "threestep2020"])
+def test_bits_that_are_flipped_are_looked_up_at_one_a_use(convention: str) -> None:
+    made = [flipping(p, uses, convention) for p in (0.01, 0.2) for uses in (1e3, 1e5, 1e7)]
+    library = built(BSC, made[0])
+    found = [asked(BSC, scenario, library) for scenario in made]
+    assert found == [looked_up(BSC, scenario) for scenario in made]
+    sent = [s.plan for s in found if s.plan is not None and s.plan.codec != "identity"]
+    assert {plan.channel for plan in sent} == {"bsc[p=0.01]", "bsc[p=0.2]"}
+    rough = replace(made[3], link=Link("bsc", uses_per_s=1e5, flip_probability=0.2))
+    plan = asked(BSC, rough, library).plan
+    assert plan is not None
+    work = plan_workload(plan, deep_task(), rough.convention)
+    # A bit a use, however many are flipped; bits without error would take H2(0.2) = 0.72 longer.
+    assert scenario_latency(work, rough).uplink_s == work.uplink_bits / 1e5
+    for scenario, words in (
+        (worlds.scenario(), "no binary symmetric channel"),
+        (worlds.radio_scenario(10.0), "no binary symmetric channel"),
+        (flipping(0.3, 1e5), "up to 0.25 of the bits flipped, the link flips 0.3"),
+        (flipping(0.1, 1e5, "qho2024"), "admits float32 as payload, not uniform"),
+    ):
+        refusal = BSC.supports(deep_task(), scenario)
+        assert refusal is not None
+        assert words in refusal.reason
+    for method in (JSCC, Paa()):  # symbols need a bandwidth
+        assert method.supports(deep_task(), flipping(0.1, 1e5)) is not None
+
+
+@pytest.mark.parametrize("method", [JSCC, Paa()], ids=str)
+def test_symbols_charged_as_bits_are_looked_up_over_any_link(method: GridMethod) -> None:
+    made = [worlds.scenario(rate, 1e9, 1e11, "cia2021") for rate in (1e3, 1e5, 1e7)]
+    made.append(worlds.radio_scenario(10.0, 1e4, 1e8, 1e10, "cia2021"))
+    found = [asked(method, scenario) for scenario in made]
+    assert found == [looked_up(method, scenario) for scenario in made]
+    coded = [s.plan for s in found if s.plan is not None and s.plan.codec != "identity"]
+    assert coded
+    for plan in coded:
+        box = box_of(method.plans)
+        elements = box.elements(box.read([plan]))[0]
+        priced = plan_workload(plan, deep_task(), made[0].convention)
+        assert (priced.uplink_bits, priced.uplink_symbols) == (32 * elements, 0)
+        assert plan.channel in ("awgn[snr_db=50.0]", "awgn[snr_db=10.0]")
+
+
 @pytest.mark.parametrize("method", [SOURCE, IPDR], ids=str)
 @pytest.mark.parametrize("convention", ["harmonised", "threestep2020"])
 def test_bits_are_looked_up_over_any_link(method: GridMethod, convention: str) -> None:
@@ -242,12 +301,12 @@ def test_bits_are_looked_up_over_any_link(method: GridMethod, convention: str) -
     assert 0 < len(library.data["acceptable"]["number"]) < library.data["grid"]
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("method", [*METHODS, BSC], ids=str)
 def test_every_plan_of_the_table_lies_in_the_measured_box(method: GridMethod) -> None:
     box = box_of(method.plans)
     grid = method.grid(box)
     if box.family.noisy:
-        grid = replace(grid, snr_db=np.full(len(grid), 10.0))
+        grid = replace(grid, level=np.full(len(grid), box.clearest))
     again = box.decide(box.units(grid))
     for name in ("kept", "cut", "codec"):
         assert np.array_equal(getattr(again, name), getattr(grid, name)), name
@@ -255,15 +314,18 @@ def test_every_plan_of_the_table_lies_in_the_measured_box(method: GridMethod) ->
     assert box.read(box.plans(grid)).codec.tolist() == grid.codec.tolist()
 
 
-@pytest.mark.parametrize("family", ["noise", "three-step", "three-step-jscc", "ipdr", "paa"])
+@pytest.mark.parametrize(
+    "family", ["noise", "three-step", "three-step-jscc", "three-step-bsc", "ipdr", "paa"]
+)
 def test_a_box_of_bits_or_symbols_is_counted_as_each_plan_alone(family: str) -> None:
     box, convention = box_of(family), worlds.scenario().convention
     decisions = box.decide(np.random.default_rng(0).random((40, box.dimension)))
     many = box_workload(box, decisions, convention, deep_task().source)
     for row, plan in enumerate(box.plans(decisions)):
         alone = plan_workload(plan, deep_task(), convention)
-        for name in ("device_flops", "server_flops", "uplink_bits", "uplink_symbols"):
-            assert getattr(many, name)[row] == getattr(alone, name), name
+        for name in ("device_flops", "server_flops", "uplink_bits", "uplink_symbols", "uncoded"):
+            column = np.broadcast_to(getattr(many, name), len(decisions))
+            assert column[row] == getattr(alone, name), name
         assert many.encode_flops[row] == alone.encode_flops
         assert many.decode_flops[row] == alone.decode_flops
 
@@ -361,7 +423,7 @@ def test_symbols_go_over_radios_that_the_convention_admits_them_on() -> None:
     for method in (JSCC, Paa()):
         for scenario, words in (
             (worlds.scenario(), "no bandwidth"),
-            (worlds.radio_scenario(10.0, convention="threestep2020"), "no symbols"),
+            (worlds.radio_scenario(10.0, convention="cpcdrl2024"), "no symbols"),
             (worlds.radio_scenario(-1.0), "down to 0 dB, the link has -1 dB"),
         ):
             refusal = method.supports(deep_task(), scenario)
@@ -390,7 +452,7 @@ def test_paa_keeps_to_its_targets_of_work() -> None:
 @pytest.mark.parametrize(
     ("ref", "words"),
     [
-        ("three_step[coding=polar]", "coding is 'polar'; allowed: source, jscc"),
+        ("three_step[coding=polar]", "coding is 'polar'; allowed: source, jscc, jscc-bsc"),
         ("three_step[step=0]", "three_step: step is 0.0; allowed is 0.05 to 0.9"),
         ("three_step[step=1]", "three_step: step is 1.0"),
         ("three_step[guard_band=2]", "three_step: guard_band is 2.0"),

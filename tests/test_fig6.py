@@ -429,7 +429,9 @@ def test_figures_are_listed_and_misspelt_ones_offered() -> None:
         "threestep2020-fig1": ("network", ""), "cpcdrl2024-fig3": ("search", ""),
         **{
             name: ("matrix", name)
-            for name in ("threestep2020-fig3", "cia2021-fig2", "cpcdrl2024-fig5")
+            for name in (
+                *("threestep2020-fig3", "threestep2020-fig5", "cia2021-fig2", "cpcdrl2024-fig5"),
+            )
         },
         **{
             name: ("matrix", name)

@@ -25,7 +25,7 @@ from reproduce.claims import SweepMeasure, papers
 from reproduce.cli import scorecard
 from reproduce.draw import house_style
 from reproduce.facts import Facts, Gap, case_of
-from reproduce.figures import figure
+from reproduce.figures import figure, figures
 from reproduce.findings import answer
 from reproduce.present import as_data, as_text
 from reproduce.rates import Point, Verified, panel, point, standing, sweep_of
@@ -590,13 +590,19 @@ def test_no_text_lies_over_another() -> None:
 def test_every_method_of_the_project_has_its_own_line() -> None:
     names = (
         "all_local", "all_server", "neurosurgeon", "prune_partition", "two_step_pruning", "fpgm",
-        "bottlenet++", "cia", "three_step", "cpcdrl", "qho", "best known",
+        "bottlenet++", "cia", "three_step", "cpcdrl", "qho", "best known", "partition_huffman",
+        "jalad", "greedy", "amc", "ipdr", "paa",
     )  # fmt: skip
     assert set(names) == set(METHOD_STYLES)
     styles = [METHOD_STYLES[name] for name in names]
-    assert len({style.marker for style in styles}) == len(styles)
+    assert len({style.label for style in styles}) == len(styles)
     assert len({style.ink for style in styles}) == len(styles)
     assert len({(style.marker, style.dashes) for style in styles}) == len(styles)
+    drawn = [load(one.matrix).methods for one in figures().values() if one.matrix]
+    for methods in drawn:
+        inks = {method_style(method).ink for method in methods}
+        markers = {method_style(method).marker for method in methods}
+        assert len(inks) == len(markers) == len({method_style(m).label for m in methods})
     assert method_style("qho[accept=elitist]") == METHOD_STYLES["qho"]
     assert method_style("mine").label == "mine"
 

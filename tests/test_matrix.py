@@ -28,6 +28,7 @@ from benchmarks.matrix import (
     sweep_rates,
 )
 from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.models import models
 
 CATALOG = Catalog()
 
@@ -195,6 +196,19 @@ def test_every_shipped_matrix_expands() -> None:
         members = expand(matrix, CATALOG)
         assert len(set(members)) == len(members) > 0
     assert len(expand(load("rates"), CATALOG)) == 100_000
+
+
+def test_the_full_matrix_leaves_nothing_out_that_has_its_numbers() -> None:
+    full, presets = load("full"), CATALOG.presets
+    assert set(full.models) == set(models())
+    fast = {name for name, one in presets.devices.items() if one.flops_per_s is not None}
+    assert {presets.find("device", name).name for name in full.devices} == fast
+    links = {presets.find("link", name.partition("[")[0]).name for name in full.links}
+    assert links == set(presets.links) - {"rate", "radio"}
+    assert full.methods == (
+        *("all_local", "all_server", "neurosurgeon", "prune_partition", "two_step_pruning"),
+        *("fpgm", "bottlenet++", "cia", "three_step", "cpcdrl", "qho"),
+    )
 
 
 def test_cells_are_the_product_of_the_axes() -> None:

@@ -19,14 +19,14 @@ from benchmarks.matrix import Matrix, expand, load
 from benchmarks.rows import Row
 from coinfer.conventions import convention
 from coinfer.errors import CoinferError
-from reproduce import learning, plane, rate_figures, rates
+from reproduce import learning, noise, plane, rate_figures, rates
 from reproduce.claims import papers
 from reproduce.draw import house_style
 from reproduce.facts import Facts
 from reproduce.figures import figures
 from reproduce.learning import Curves, averaged, settles
 from reproduce.plane import plane_of
-from reproduce.rates import network_text, point, sweep_of
+from reproduce.rates import network_text, point, sweep_of, sweeps_of
 from reproduce.regret import best_known
 from reproduce.scorecard import judge
 
@@ -71,7 +71,7 @@ def test_a_matrix_names_methods_that_are_there_and_its_figure_reads_it(name: str
     if "fig3" in name and "harmonised" not in name and name != "cia2021-fig3":
         assert plane_of(name).conventions
     elif name != "cia2021-fig2":
-        assert sweep_of(name).places
+        assert all(sweep.places for sweep in sweeps_of(name))
 
 
 def test_shares_above_the_png_line_are_counted_cut_by_cut() -> None:
@@ -151,6 +151,58 @@ def test_a_sweep_over_floors_keeps_every_floor_apart(tmp_path: Path) -> None:
     }
 
 
+def through_noise(cell: Cell) -> dict[str, Any]:
+    """The input takes 20, the feature 40, source codes 2, joint codes 2.1 and then 1.5."""
+    joint = 2.1 if cell.snr_db == 0 or "0.25" in cell.link else 1.5
+    sent = {"all_server": 20.0, "neurosurgeon": 40.0, "three_step": 2.0}
+    return {"uplink_s": 1e-3 * sent.get(cell.method, joint)}
+
+
+def test_one_matrix_may_sweep_over_snrs_and_over_flipped_bits(tmp_path: Path) -> None:
+    over_snrs, over_flips = sweeps_of("threestep2020-fig5")
+    assert (over_snrs.unit, over_flips.unit) == ("dB", "flips")
+    assert over_snrs.bandwidth_hz == 1e6
+    assert [place.x for place in over_flips.places][:3] == [0.0, 0.01, 0.02]
+    assert over_flips.text(0.01) == "p = 0.01"
+    # Each has the joint codes that are trained through its channel, and the input a cut of its own.
+    assert over_snrs.methods[-1] == "three_step[coding=jscc]"
+    assert over_flips.methods[-1] == "three_step[coding=jscc-bsc]"
+    (device,) = over_snrs.devices
+    place = over_snrs.places[0]
+    assert over_snrs.case(device, place, "all_server").convention == "threestep2020[cut=input]"
+    assert over_snrs.case(device, place, "three_step").convention == over_snrs.convention
+    with pytest.raises(CoinferError, match="over SNRs and flipped bits; a sweep has one"):
+        sweep_of("threestep2020-fig5")
+
+    found = rows("threestep2020-fig5", through_noise)
+    facts = Facts.of(found)
+    for stem, over in (("T-f5a", "dB"), ("T-f5b", "flips")):
+        against_source = judge(CLAIMS[f"{stem}.4"], facts)
+        assert against_source.ours == pytest.approx(2.0 / 2.1)
+        assert against_source.verdict == "reproduced"
+        assert judge(CLAIMS[f"{stem}.5"], facts).ours == pytest.approx(20.0 / 2.1)
+        assert judge(CLAIMS[f"{stem}.6"], facts).ours == pytest.approx(40.0 / 2.1)
+        words = "11 SNRs from 0 to 30 dB" if over == "dB" else "8 shares of flipped bits from 0 to"
+        assert words in against_source.conditions
+    slower = [one for one in found if one.cell.snr_db is None or one.cell.snr_db > 0]
+    assert judge(CLAIMS["T-f5a.4"], Facts.of(slower)).verdict == "pending"
+
+    noise.write(facts, tmp_path, "threestep2020-fig5", "t")
+    table = (tmp_path / "threestep2020-fig5.csv").read_text()
+    lines = list(csv.DictReader(io.StringIO(table)))
+    assert len(lines) == len(found)
+    assert {line["panel"] for line in lines if line["snr_db"]} == {"a"}
+    assert {line["panel"] for line in lines if line["flip_probability"]} == {"b"}
+    with house_style():
+        drawn = noise.draw(noise.panels(facts, "threestep2020-fig5"), "threestep2020-fig5")
+    assert [axis.get_xlabel() for axis in drawn.axes] == [
+        *("SNR (dB)", "Probability that a bit is flipped"),
+    ]
+    told = " ".join(noise.footnote(noise.panels(facts, "threestep2020-fig5"), "x"))
+    assert "cut after features.9 (the paper: behind Conv_4x)" in told
+    assert "states no symbol rate for its binary symmetric channel" in told
+
+
 def test_rates_and_floors_are_not_swept_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     both = load("cpcdrl2024-fig4")
     mixed = Matrix(**{**vars(both), "links": (*both.links, "3g")})
@@ -214,6 +266,26 @@ def test_learning_curves_are_written_seed_by_seed(tmp_path: Path) -> None:
     again = np.array([float(line["reward"]) for line in lines]).reshape(3, 40)
     assert (again == reward).all()
     told = " ".join(learning.told(found, "x"))
-    middle = sorted(found.settled)[1]
-    assert f"from episode {middle} on" in told
+    assert f"from episode {found.together} on" in told
+    assert min(found.settled) > 40  # a reward that rises to the end has not settled
+    assert "in 0 of 3 single seeds." in told
     assert "3 seeds, 40 episodes" in told
+
+
+def test_a_reward_that_never_settles_is_said_not_to() -> None:
+    rng = np.random.default_rng(0)
+    reward = np.stack([np.repeat([0.0, 1.0], 20), rng.normal(0, 1, 40), rng.normal(0, 1, 40)])
+    reward[1:, -1] = 30.0
+    found = Curves(reward, np.ones((3, 40)), np.full((3, 40), 0.7), 0.7484)
+    assert sum(episode > 40 for episode in found.settled) == 2
+    told = " ".join(learning.told(found, "x"))
+    assert "in 1 of 3 single seeds" in told
+    assert "0 of 120 episodes saw a plan that keeps to it" in told
+    with house_style():
+        axes = learning.draw(found, "x").axes
+    assert [axis.get_yscale() for axis in axes] == ["linear", "log", "linear"]
+    # The reward is drawn as it is, and the floor beside the accuracies.
+    assert axes[0].get_lines()[0].get_ydata()[-1] == pytest.approx(
+        np.median([averaged(one)[-1] for one in reward])
+    )
+    assert any(set(line.get_ydata()) == {74.84} for line in axes[2].get_lines())

@@ -21,11 +21,12 @@ from benchmarks.engines import Done, LokyEngine, make_engine
 from benchmarks.evaluate import Group, evaluate, prepare
 from benchmarks.matrix import Filters, expand, load, parse_filter
 from benchmarks.progress import Lines, Silent
-from benchmarks.runner import preview, run
+from benchmarks.runner import preview, run, run_rows
 from benchmarks.store import Store
 from benchmarks.timelimit import Limit
 from benchmarks.worker import Answered, pack, prepare_parcel, run_chunk
 from coinfer.errors import CoinferError
+from coinfer.refs import parse_ref
 from tests.running import Bench, InProcess, by_status
 
 
@@ -702,3 +703,35 @@ def test_a_summary_lists_so_many_reasons() -> None:
     assert len(lines) == 22
     assert "it is odd at 19" in lines[-2]
     assert lines[-1].strip() == "and 980 more reasons, in the rows"
+
+
+def test_every_method_answers_for_every_network_or_says_why_not(tmp_path: Path) -> None:
+    """Matrix `full` on one device, with agents and searches that give up early."""
+    full = load("full")
+    soon = {"cia": "[episodes=2]", "cpcdrl": "[episodes=2]"}
+    soon |= dict.fromkeys(("qho", "prune_partition"), "[max_evaluations=40]")
+    few = replace(
+        full,
+        methods=tuple(f"{name}{soon.get(name, '')}" for name in full.methods),
+        devices=full.devices[:1],
+        links=("4g", "awgn-1mhz", "bsc[flip_probability=0.01]"),
+        snrs_db=(10.0,),
+    )
+    summary, rows = run_rows(few, tmp_path / "full.sqlite", jobs=1, progress=Silent())
+    assert summary.exit_code == 0
+    assert len(rows) == len(full.models) * len(full.methods) * 3
+    asked = {(row.cell.model, parse_ref(row.cell.method).name, row.cell.link) for row in rows}
+    assert len(asked) == len(rows)
+    for row in rows:
+        assert row.result.status in ("ok", "infeasible", "skipped")
+        assert (row.result.status == "ok") == bool(row.result.plan)
+        assert bool(row.result.reason) == (row.result.status != "ok")
+    # What learns from nothing answers for every network, and what is measured is answered for.
+    plain = {"all_local", "all_server", "neurosurgeon"}
+    answered = {
+        (row.cell.model, parse_ref(row.cell.method).name)
+        for row in rows
+        if row.result.status == "ok"
+    }
+    assert {model for model, name in answered if name in plain} == set(full.models)
+    assert {name for model, name in answered if model == "alexnet-cifar"} > plain | {"qho", "cia"}

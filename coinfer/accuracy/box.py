@@ -1,7 +1,7 @@
 """The box of plans that is sampled, predicted and searched: one, for all three (design ruling 6).
 
 A box is the plans of one family for one network. A point of the unit cube is mapped to decisions
-(units kept per prune group, cut, codec, SNR), and decisions to plans, to the features that a
+(units kept per prune group, cut, codec, noise), and decisions to plans, to the features that a
 surrogate sees, and back. Features are a function of the plan alone: the same plan has the same
 features, hence one predicted accuracy, wherever it comes from.
 
@@ -17,6 +17,7 @@ features, hence one predicted accuracy, wherever it comes from.
 | `cpcdrl` | those of `cia` without the code |
 | `three-step` | a sparsity per prune group (behind the cut without effect), the cut, h, flatten |
 | `three-step-jscc` | those of `three-step` and the SNR |
+| `three-step-bsc` | those of `three-step` and the probability of a flipped bit |
 | `ipdr` | those of `three-step` |
 | `paa` | a sparsity per prune group (behind the cut without effect), the cut, code channels and \
 stride, the SNR |
@@ -71,14 +72,6 @@ from coinfer.plan import CutRef, Plan, Task, kept_channels
 from coinfer.refs import Ref, parse_ref
 from coinfer.serial import content_hash, to_data
 
-AWGN = "awgn"
-
-NOISE_SNR_DB = (0.0, 50.0)
-"""SNRs of noisy families, in dB: those of the QHO paper's Fig. 11."""
-
-# Tenths of a dB tell channels apart; more digits would only make their names long.
-_SNR_DECIMALS = 1
-
 
 @dataclass(frozen=True, eq=False)
 class Decisions:
@@ -88,14 +81,15 @@ class Decisions:
         kept: units kept per prune group, (B, G).
         cut: positions in the box's cuts, (B,).
         codec: rows of the codec's variables, (B, K); 0 where a plan has no such part.
-        snr_db: of the channel, (B,); NaN where nothing goes through one.
+        level: how noisy the channel is, (B,): an SNR in dB or a probability, as the family's
+            `noise` says; NaN where nothing goes through one.
         at: what crosses, where a box has worked it out already.
     """
 
     kept: Counts
     cut: Counts
     codec: Counts
-    snr_db: Floats
+    level: Floats
     at: Crossing | None = None
 
     def __len__(self) -> int:
@@ -104,7 +98,7 @@ class Decisions:
 
     def take(self, rows: Counts) -> Decisions:
         """Return some of them, in the order of their numbers."""
-        return Decisions(self.kept[rows], self.cut[rows], self.codec[rows], self.snr_db[rows])
+        return Decisions(self.kept[rows], self.cut[rows], self.codec[rows], self.level[rows])
 
 
 @dataclass(frozen=True)
@@ -119,7 +113,7 @@ class Box:
         cuts: where plans may cut.
         rates: names of the prune groups that each sparsity stands for.
         max_sparsity: sparsities are 0 to this.
-        snr_db: range of the SNR of a noisy family.
+        levels: range of the noise's level, of a noisy family.
         coder: how plans send what crosses, where the family does not say.
         zero_inactive: whether variables of a codec that a plan does not have are features of value
             0; else they have the value that narrows least, which is what having none does.
@@ -132,7 +126,7 @@ class Box:
     cuts: tuple[Cut, ...]
     rates: tuple[tuple[str, ...], ...]
     max_sparsity: float = 0.9
-    snr_db: tuple[float, float] = NOISE_SNR_DB
+    levels: tuple[float, float] = (0.0, 0.0)
     coder: str = "float32"
     zero_inactive: bool = False
 
@@ -144,7 +138,8 @@ class Box:
     def variables(self) -> tuple[Variable, ...]:
         """Decision variables: coordinates of the unit cube and columns of the features, in order.
 
-        Sparsities, the second sparsity, the cut, the codec's variables, the SNR.
+        Sparsities, the second sparsity, the cut, the codec's variables, the noise's
+        level.
         """
         most = self.max_sparsity
         by_group = self.family.by_group
@@ -156,16 +151,23 @@ class Box:
             found.append(Variable("second_sparsity", 0, most, -1))
         found.append(Variable("cut", self._first_cut, self._first_cut + len(self.cuts) - 1))
         found += self.codec.variables
-        if self.family.noisy:
-            low, high = self.snr_db
-            effect, absent = (0, 0.0) if self.zero_inactive else (1, high)
-            found.append(Variable("snr_db", low, high, effect, absent=absent))
+        noise = self.family.noise
+        if noise is not None:
+            better = 1 if noise.clearer == "high" else -1
+            effect, absent = (0, 0.0) if self.zero_inactive else (better, self.clearest)
+            found.append(Variable(noise.option, *self.levels, effect, absent=absent))
         return tuple(found)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the variables."""
         return tuple(variable.name for variable in self.variables)
+
+    @property
+    def clearest(self) -> float:
+        """The level at which a noisy family's channel has the least noise."""
+        noise = self.family.noise
+        return self.levels[1 if noise is not None and noise.clearer == "high" else 0]
 
     @property
     def dimension(self) -> int:
@@ -203,8 +205,8 @@ class Box:
     def decide(self, u: ArrayLike) -> Decisions:
         """Map points of the unit cube to decisions.
 
-        Sparsities and the SNR are linear in u; cuts, kernels and strides are equally likely; widths
-        are log-uniform between 1 and the width of what they read.
+        Sparsities and the noise's level are linear in u; cuts, kernels and strides are equally
+        likely; widths are log-uniform between 1 and the width of what they read.
 
         Args:
             u: (B, D), within 0..1.
@@ -222,13 +224,14 @@ class Box:
             kept[rows, groups] = kept_channels(kept[rows, groups], second[rows])
         at = self.crossing(kept, cut)
         codec = self.codec.rows(points[:, self.codec_columns], at)
-        snr_db = np.full(len(points), np.nan)
-        if self.family.noisy:
-            low, high = self.snr_db
-            drawn = low + (high - low) * self._column(points, "snr_db")
-            rounded = np.clip(np.round(drawn, _SNR_DECIMALS), low, high)
-            snr_db = np.where(at.sent, rounded, np.nan)
-        return Decisions(kept, cut, codec, snr_db, at)
+        level = np.full(len(points), np.nan)
+        noise = self.family.noise
+        if noise is not None:
+            low, high = self.levels
+            drawn = low + (high - low) * self._column(points, noise.option)
+            rounded = np.clip(np.round(drawn, noise.decimals), low, high)
+            level = np.where(at.sent, rounded, np.nan)
+        return Decisions(kept, cut, codec, level, at)
 
     def units(self, decisions: Decisions) -> Floats:
         """Return points (B, D) of the unit cube that `decide` maps to these decisions.
@@ -243,9 +246,9 @@ class Box:
             self.codec.units(decisions.codec, at),
         ]
         if self.family.noisy:
-            low, high = self.snr_db
-            snr_db = np.where(np.isnan(decisions.snr_db), high, decisions.snr_db)
-            parts.append((snr_db - low) / (high - low))
+            low, high = self.levels
+            level = np.where(np.isnan(decisions.level), self.clearest, decisions.level)
+            parts.append((level - low) / (high - low))
         points = np.column_stack(parts)
         outside = (points < 0) | (points > 1)
         if outside.any():
@@ -273,8 +276,8 @@ class Box:
         features[:, columns.start - 1] = decisions.cut + self._first_cut
         features[:, columns] = np.where(codec == 0, self._absent[columns], counted)
         if self.family.noisy:
-            snr_db = decisions.snr_db
-            features[:, -1] = np.where(np.isnan(snr_db), self._absent[-1], snr_db)
+            level = decisions.level
+            features[:, -1] = np.where(np.isnan(level), self._absent[-1], level)
         return features
 
     def plans(self, decisions: Decisions) -> tuple[Plan, ...]:
@@ -283,7 +286,7 @@ class Box:
         return tuple(self._plan(decisions, at, index) for index in range(len(decisions)))
 
     def read(self, plans: Sequence[Plan]) -> Decisions:
-        """Return plans as decisions; sparsities and SNRs may lie beyond the ranges of the box.
+        """Return plans as decisions; sparsities and noise may lie beyond the ranges of the box.
 
         Raises:
             CoinferError: for a plan of another network, family or cut: naming the plan, what is
@@ -293,21 +296,21 @@ class Box:
         kept = np.tile(self.space.full, (count, 1))
         cut = np.zeros(count, dtype=np.int64)
         codec = np.zeros((count, len(self.codec.variables)), dtype=np.int64)
-        snr_db = np.full(count, np.nan)
+        level = np.full(count, np.nan)
         for index, plan in enumerate(plans):
             try:
                 cut[index] = self._cut_of(plan)
                 kept[index] = self._kept_of(plan, int(cut[index]))
                 at = self.crossing(kept[[index]], cut[[index]])
                 codec[index] = self.codec.row(getattr(plan, self.codec.part), at)
-                snr_db[index] = self._snr_of(plan, sent=bool(at.sent[0]))
+                level[index] = self._level_of(plan, sent=bool(at.sent[0]))
                 self._check_parts(plan)
             except CoinferError as error:
                 raise CoinferError(
                     f"plan {plan.hash[:12]} is none of the '{self.name}' plans of {self.model}: "
                     f"{error}"
                 ) from None
-        return Decisions(kept, cut, codec, snr_db)
+        return Decisions(kept, cut, codec, level)
 
     def every(self) -> Decisions | None:
         """Return all plans, each once, where they are few enough to measure them all; else None.
@@ -341,7 +344,7 @@ class Box:
         whole_network: NDArray[np.bool_] = (decisions.kept == self.space.full).all(axis=1)
         if not whole_network.any():  # as nearly always in a search
             return whole_network
-        noisy = ~np.isnan(decisions.snr_db)
+        noisy = ~np.isnan(decisions.level)
         encodes = self.codec.encodes(decisions.codec, self.crossing_of(decisions))
         return whole_network & ~noisy & ~encodes
 
@@ -489,7 +492,8 @@ class Box:
     def _plan(self, decisions: Decisions, at: Crossing, index: int) -> Plan:
         cut = self.cuts[decisions.cut[index]]
         keep = self.space.keep_pairs(decisions.kept[index])
-        snr_db = float(decisions.snr_db[index])
+        level = float(decisions.level[index])
+        noise = self.family.noise
         coded = self.codec.ref(decisions.codec[index].tolist(), at.only(index))
         return Plan(
             model=self.model,
@@ -499,7 +503,9 @@ class Box:
             schedule=self.family.schedule if keep else NO_PART,
             codec=coded if self.codec.part == "codec" else IDENTITY,
             coder=coded if self.codec.part == "coder" else self.coder,
-            channel=NO_PART if np.isnan(snr_db) else str(Ref(AWGN, (("snr_db", snr_db),))),
+            channel=NO_PART
+            if noise is None or np.isnan(level)
+            else str(Ref(noise.channel, ((noise.option, level),))),
         )
 
     def _cut_of(self, plan: Plan) -> int:
@@ -545,16 +551,18 @@ class Box:
                     f"its {kind} is '{getattr(plan, kind)}'; accepted is '{accepted}'"
                 )
 
-    def _snr_of(self, plan: Plan, *, sent: bool) -> float:
-        channel = parse_ref(plan.channel)
-        if not (self.family.noisy and sent):
+    def _level_of(self, plan: Plan, *, sent: bool) -> float:
+        channel, noise = parse_ref(plan.channel), self.family.noise
+        if noise is None or not sent:
             if plan.channel != NO_PART:
                 raise CoinferError(f"its channel is '{channel}'; accepted is '{NO_PART}'")
             return float("nan")
-        if channel.name != AWGN or [name for name, _ in channel.options] != ["snr_db"]:
-            raise CoinferError(f"its channel is '{channel}'; accepted is '{AWGN}[snr_db=...]'")
-        snr_db = channel.arguments["snr_db"]
-        return real_number("snr_db of its channel", snr_db, "a finite number of dB", isfinite)
+        option = noise.option
+        if channel.name != noise.channel or [name for name, _ in channel.options] != [option]:
+            accepted = f"{noise.channel}[{option}=...]"
+            raise CoinferError(f"its channel is '{channel}'; accepted is '{accepted}'")
+        level = channel.arguments[option]
+        return real_number(f"{option} of its channel", level, "a finite number", isfinite)
 
 
 def search_box(
@@ -562,7 +570,7 @@ def search_box(
     family: str,
     *,
     max_sparsity: float = 0.9,
-    snr_db: tuple[float, float] = NOISE_SNR_DB,
+    levels: tuple[float, float] | None = None,
     input_cut: bool = False,
     criterion: str | None = None,
     schedule: str | None = None,
@@ -575,7 +583,7 @@ def search_box(
         task: made with its prune groups.
         family: one of `FAMILIES`.
         max_sparsity: sparsities are 0 to this.
-        snr_db: range of the SNR, for a noisy family.
+        levels: range of the noise's level, for a noisy family; its own when not given.
         input_cut: whether plans may send the input and compute nothing on the device (cut 0).
         criterion, schedule: other than the family's.
         coder: how plans send what crosses, other than the family's.
@@ -591,10 +599,8 @@ def search_box(
     if space is None:
         raise CoinferError(f"the task of {task.model} comes without its prune groups")
     real_number("max_sparsity", max_sparsity, "above 0 and below 1", lambda share: 0 < share < 1)
-    low, high = (real_number("snr_db", end, "a finite number of dB", isfinite) for end in snr_db)
-    if low >= high:
-        raise CoinferError(f"snr_db is {low:g} to {high:g}; accepted: a first below a second")
     kind = FAMILIES[family]
+    low, high = _levels(kind, levels)
     kind = replace(kind, criterion=criterion or kind.criterion, schedule=schedule or kind.schedule)
     rates = _rates(kind, space)
     if kind.prunes != "none" and not rates:
@@ -610,10 +616,24 @@ def search_box(
         cuts=cuts,
         rates=rates,
         max_sparsity=float(max_sparsity),
-        snr_db=(low, high),
+        levels=(low, high),
         coder=str(parse_ref(coder or kind.coder)),
         zero_inactive=zero_inactive,
     )
+
+
+def _levels(family: Family, given: tuple[float, float] | None) -> tuple[float, float]:
+    """The range of the noise's level; without noise nothing."""
+    noise = family.noise
+    if noise is None:
+        return (0.0, 0.0)
+    what = noise.option
+    low, high = (
+        real_number(what, end, "a finite number", isfinite) for end in given or noise.levels
+    )
+    if low >= high:
+        raise CoinferError(f"{what} is {low:g} to {high:g}; accepted: a first below a second")
+    return low, high
 
 
 def _rates(family: Family, space: PruneSpace) -> tuple[tuple[str, ...], ...]:

@@ -19,6 +19,32 @@ _RESHAPING = ("dropout", "reshape")
 
 
 @dataclass(frozen=True)
+class Noise:
+    """A channel that the codes of a family go through, and what of it their plans choose.
+
+    Attributes:
+        channel: name of the part.
+        option: which of its options says how noisy it is.
+        levels: the range of that.
+        decimals: of a level; more would only make the channels' names long.
+        clearer: which end of the range has the least noise.
+    """
+
+    channel: str
+    option: str
+    levels: tuple[float, float]
+    decimals: int
+    clearer: Literal["low", "high"]
+
+
+AWGN = Noise("awgn", "snr_db", (0.0, 50.0), 1, "high")
+"""SNRs in dB: those of the QHO paper's Fig. 11."""
+
+BSC = Noise("bsc", "p", (0.0, 0.25), 3, "low")
+"""Probabilities of a flipped bit: our choice for the three-step paper's Fig. 5b."""
+
+
+@dataclass(frozen=True)
 class Family:
     """What the plans of a family have in common.
 
@@ -28,7 +54,7 @@ class Family:
             the cut by itself and nothing behind it, or `none`.
         codec: `none`, `conv-linear` (P1 to P8), `bottlenet++`, `cia`, `three-step`, `asymmetric`,
             or `quantised`: no codec, but the feature in b bits an element, Huffman-coded.
-        noisy: whether an AWGN channel of some SNR follows the codec.
+        noise: the channel that follows the codec, of some level; None for error-free bits.
         criterion, schedule: how pruned units are chosen and trained.
         coder: how what crosses is sent.
     """
@@ -37,10 +63,15 @@ class Family:
     codec: Literal[
         "none", "conv-linear", "bottlenet++", "cia", "three-step", "asymmetric", "quantised"
     ]
-    noisy: bool = False
+    noise: Noise | None = None
     criterion: str = "l1"
     schedule: str = "one-shot"
     coder: str = "float32"
+
+    @property
+    def noisy(self) -> bool:
+        """Whether a channel that corrupts follows the codec."""
+        return self.noise is not None
 
     @property
     def by_group(self) -> bool:
@@ -51,7 +82,7 @@ class Family:
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
         "qho": Family("each", "conv-linear"),
-        "noise": Family("each", "conv-linear", noisy=True),
+        "noise": Family("each", "conv-linear", AWGN),
         "prune-partition": Family("each", "none"),
         "fpgm": Family("uniform", "none", criterion="fpgm"),
         "two-step": Family("twice", "none", criterion="taylor", schedule="iterative"),
@@ -66,9 +97,15 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
         "quantised": Family("none", "quantised"),
         "three-step-jscc": Family(
-            *("device", "three-step", True), criterion="l2", schedule="incremental"
+            *("device", "three-step", AWGN), criterion="l2", schedule="incremental"
         ),
-        "paa": Family(*("device", "asymmetric", True), criterion="taylor", schedule="iterative"),
+        "three-step-bsc": Family(
+            *("device", "three-step", BSC),
+            criterion="l2",
+            schedule="incremental",
+            coder="uniform[bits=1,high=1,low=-1]",
+        ),
+        "paa": Family(*("device", "asymmetric", AWGN), criterion="taylor", schedule="iterative"),
         "ipdr": Family("device", "three-step", criterion="l2", schedule="incremental"),
     }
 )

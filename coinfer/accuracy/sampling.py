@@ -113,7 +113,7 @@ def corners(box: Box) -> tuple[Plan, ...]:
     The unpruned network; everything at the highest sparsity, and at half of it; the second prune
     group alone at 74 % and 89 %; behind the first fully connected layer, codes of 6.5 % and 0.2 %
     of what crosses; the narrowest code of maps and of vectors, and that of the first cut with
-    everything at the highest sparsity; the lowest SNR. The paper does not say how wide the layer
+    everything at the highest sparsity; the most noise. The paper does not say how wide the layer
     before its codes is; here it is the geometric mean of what crosses and the code.
     """
     plans = box.plans(box.decide(np.array(list(_corner_points(box)))))
@@ -308,7 +308,7 @@ def _corner_points(box: Box) -> Iterator[Floats]:
     for place in (*maps[:1].tolist(), *vectors[:1].tolist()):
         yield point(place, narrow=True)
     yield point(first, 1.0, narrow=True)
-    if box.family.noisy:
+    if box.family.noise is not None:
         u = point(first)
-        u[-1] = 0.0
+        u[-1] = 0.0 if box.family.noise.clearer == "high" else 1.0
         yield u

@@ -12,13 +12,14 @@ Points of many runs, each in a scenario of its own, are judged in one batch.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coinfer.accuracy.box import AWGN, Box, Decisions
+from coinfer.accuracy.box import Box, Decisions
+from coinfer.channel import Awgn
 from coinfer.conventions import Convention
 from coinfer.cost import (
     Latency,
@@ -60,10 +61,12 @@ def box_workload(
     if convention.codec_counted:
         encode, decode = box.codec.work(decisions.codec, at, convention.flops_rules)
     symbols: Any = 0
-    if box.family.noisy and not convention.symbols_as_bits:
-        uses = parts.make("channel", AWGN).uses(elements)
-        symbols = np.where(np.isnan(decisions.snr_db), 0, uses)
-    return batch_workload(
+    uncoded: Any = False
+    if box.family.noise is not None:
+        uncoded = ~np.isnan(decisions.level)
+        if box.family.noise.channel == Awgn.name and not convention.symbols_as_bits:
+            symbols, uncoded = np.where(uncoded, Awgn().uses(elements), 0), False
+    work = batch_workload(
         box.space,
         decisions.kept,
         box.positions[decisions.cut],
@@ -73,6 +76,7 @@ def box_workload(
         encode_flops=encode,
         decode_flops=decode,
     )
+    return replace(work, uncoded=uncoded)
 
 
 def predicted(box: Box, predict: Predict, decisions: Decisions, baseline: float) -> Floats:
@@ -186,7 +190,7 @@ class Problem:
         """Return what points (B, D) of runs (B,) stand for."""
         if self.snr_db is None:
             return self.box.decide(points)
-        low, high = self.box.snr_db
+        low, high = self.box.levels
         return self.box.decide(np.column_stack([points, (self.snr_db[runs] - low) / (high - low)]))
 
     def judge(self, runs: Runs, points: Floats) -> tuple[Flags, Floats]:
