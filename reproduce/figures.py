@@ -197,6 +197,7 @@ _FIGURES = (
         stems=("Q-f7a", "Q-f7b"),
     ),
     _bare("fig7-guarded", f"{_FIG7}, with a guard band of 1.5 points on predicted accuracies"),
+    _bare("fig7-cautious", f"{_FIG7}, with searches that are cautious where little is known"),
     _harmonised("fig7-harmonised", f"{_FIG7}, harmonised rules"),
     Figure(
         name="fig8",

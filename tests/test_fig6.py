@@ -425,6 +425,7 @@ def test_figures_are_listed_and_misspelt_ones_offered() -> None:
         "fig6": ("matrix", "fig6"), "table4": ("table", ""), "study": ("study", ""),
         "optimisers": ("comparison", ""), "fig10": ("matrix", "fig10"),
         "fig11-mixed": ("matrix", "fig11-mixed"), "fig7-guarded": ("matrix", "fig7-guarded"),
+        "fig7-cautious": ("matrix", "fig7-cautious"),
         "threestep2020-fig1": ("network", ""), "cpcdrl2024-fig3": ("search", ""),
         **{
             name: ("matrix", name)
