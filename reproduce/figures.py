@@ -81,6 +81,12 @@ def _write_table4(facts: Facts, folder: Path) -> list[Path]:
     return table4.write(facts, folder)
 
 
+def _write_caution(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import caution
+
+    return caution.write(facts, folder)
+
+
 def _write_study(facts: Facts, folder: Path) -> list[Path]:
     from reproduce import study
 
@@ -276,6 +282,13 @@ _FIGURES = (
         paper="",
         reads="study",
         write=_write_study,
+    ),
+    Figure(
+        name="caution",
+        title="Which predictor would have refused the plans that broke the floor",
+        paper="",
+        reads="table",
+        write=_write_caution,
     ),
     Figure(
         name="optimisers",
