@@ -168,7 +168,7 @@ def _plans(table: Table, chosen: Sequence[Measurement]) -> MeasuredPlans:
     measured = [sample.measurement for sample in table.samples]
     known = {m.plan.hash for m in measured}
     box = search_box(_task(table.origin.model), table.origin.family)
-    measured += [m for m in chosen if m.plan.hash not in known and _is_of(m.plan, box)]
+    measured += [m for m in chosen if m.plan.hash not in known and in_box(m.plan, box)]
     return MeasuredPlans(
         family=table.origin.family,
         table=table.origin.name,
@@ -186,7 +186,8 @@ def _task(model: str) -> Task:
     return make_task(model, groups=True)
 
 
-def _is_of(plan: Plan, box: Box) -> bool:
+def in_box(plan: Plan, box: Box) -> bool:
+    """Return whether a plan is one of a box's."""
     try:
         box.read([plan])
     except CoinferError:

@@ -14,6 +14,7 @@ from functools import lru_cache
 import numpy as np
 
 from coinfer.accuracy.box import Box, search_box
+from coinfer.accuracy.cautious import LossProcess, kept_loss_process, shape_of
 from coinfer.accuracy.surrogate import Labels, Surrogate, kept_surrogate
 from coinfer.cost import energy_j, scenario_latency, split_workload
 from coinfer.graph import Cut
@@ -21,7 +22,7 @@ from coinfer.method import Context, Library
 from coinfer.parts import installed_parts
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Skip, Task
 from coinfer.search.problem import Objective
-from coinfer.serial import canonical_json
+from coinfer.serial import canonical_json, to_data
 
 
 def not_measured(task: Task, family: str) -> Skip | None:
@@ -65,6 +66,26 @@ def predictor_library(task: Task, family: str, context: Context) -> Library:
 def surrogate_of(library: Library) -> Surrogate:
     """Return the predictor of a library; fitted once per process."""
     return _from_json(canonical_json(library.data["surrogate"]))
+
+
+def with_process(library: Library, context: Context) -> Library:
+    """Return a library of `predictor_library` with a `process` fitted to the same labels.
+
+    Its data then have the shape of a `coinfer.accuracy.cautious.LossProcess`, which bounds what it
+    predicts.
+    """
+    data = library.data
+    labels = surrogate_of(library).labels
+    with context.ledger.phase("fit"):
+        process = kept_loss_process(labels, data["baseline"], data["floor"])
+    return Library({**data, "process": to_data(process.shape)})
+
+
+def process_of(library: Library) -> LossProcess:
+    """Return the process of a library of `with_process`; prepared once."""
+    data = library.data
+    shape = canonical_json(data["process"])
+    return _process(canonical_json(data["surrogate"]), data["baseline"], data["floor"], shape)
 
 
 @dataclass(frozen=True)
@@ -139,3 +160,8 @@ def _format(cut: Cut, scenario: Scenario, context: Context) -> str:
 @lru_cache(maxsize=8)
 def _from_json(text: str) -> Surrogate:
     return Surrogate.from_json(text)
+
+
+@lru_cache(maxsize=8)
+def _process(surrogate: str, baseline: float, floor: float, shape: str) -> LossProcess:
+    return LossProcess(_from_json(surrogate).labels, baseline, floor, shape_of(json.loads(shape)))

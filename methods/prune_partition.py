@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from coinfer.method import MethodCard, OpenChoice
-from methods.searching import SEARCH_CHOICES, Searching, checked_budget, checked_guard_band
+from methods.searching import (
+    SEARCH_CHOICES,
+    Searching,
+    checked_budget,
+    checked_confidence,
+    checked_guard_band,
+)
 
 
 @dataclass(frozen=True)
@@ -15,6 +21,7 @@ class PrunePartition(Searching):
 
     Attributes:
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        confidence: with which (0..1) accuracies must lie above the floor; 0 for predictions alone.
         max_evaluations: candidates that one search may look at.
     """
 
@@ -42,4 +49,5 @@ class PrunePartition(Searching):
 
     def __post_init__(self) -> None:
         checked_guard_band("prune_partition", self.guard_band)
+        checked_confidence("prune_partition", self.confidence)
         checked_budget("prune_partition", self.max_evaluations)

@@ -26,6 +26,7 @@ from methods.searching import (
     SETTINGS,
     Searching,
     checked_budget,
+    checked_confidence,
     checked_guard_band,
 )
 
@@ -48,6 +49,7 @@ class Qho(Searching):
             the family `noise` and a convention that charges so.
         objective: `latency`, or `energy` of the device where watts are given.
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        confidence: with which (0..1) accuracies must lie above the floor; 0 for predictions alone.
         max_evaluations: candidates that one search may look at.
     """
 
@@ -141,6 +143,7 @@ class Qho(Searching):
         if not isinstance(self.noise, bool):
             raise CoinferError(f"qho: noise is {self.noise!r}; allowed: true, false")
         checked_guard_band("qho", self.guard_band)
+        checked_confidence("qho", self.confidence)
         checked_budget("qho", self.max_evaluations)
         _ = self.settings  # refuses numbers that are none
 

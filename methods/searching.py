@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +25,9 @@ from methods.predictor import (
     best_of,
     not_measured,
     predictor_library,
+    process_of,
     surrogate_of,
+    with_process,
 )
 
 # Draws of a particle that one question may hold; changes the speed only. Most draws of a search
@@ -55,8 +58,12 @@ SEARCH_CHOICES = (
     OpenChoice(
         "accuracy constraint",
         "predicted validation accuracy strictly above the floor, no guard band",
-        ("a guard band of the predictor's error",),
-        "Algorithm 1, line 14; the option `guard_band` adds one",
+        (
+            "a guard band of the predictor's error",
+            "a lower bound, far off less",
+        ),
+        "Algorithm 1, line 14; the search finds the predictor's errors, against which there are "
+        "the options `guard_band` and `confidence`",
     ),
     OpenChoice(
         "end of a search",
@@ -81,12 +88,15 @@ class Searching(Method):
     Attributes:
         family: which plans (`coinfer.accuracy.families`).
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        confidence: with which (0..1) accuracies must lie above the floor, by a predictor that
+            knows how sure it is (`coinfer.accuracy.cautious`); 0 for the paper's, which does not.
         max_evaluations: candidates that one search may look at.
     """
 
     family: ClassVar[str]
 
     guard_band: float = 0.0
+    confidence: float = 0.0
     max_evaluations: int = 20_000
 
     @property
@@ -113,7 +123,8 @@ class Searching(Method):
 
     def build(self, task: Task, context: Context) -> Library:
         """Fit a predictor to the family's measured plans."""
-        return predictor_library(task, self.searched, context)
+        library = predictor_library(task, self.searched, context)
+        return with_process(library, context) if self.confidence else library
 
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
         """Search for one scenario."""
@@ -160,9 +171,13 @@ class Searching(Method):
     def problem(self, library: Library, scenarios: Sequence[Scenario], context: Context) -> Problem:
         """Return what is searched: parameters generator, predictor, delay calculator, floor."""
         box = search_box(context.task, self.searched)
+        predict, bound = surrogate_of(library).accuracies, None
+        if self.confidence:
+            process = process_of(library)
+            predict, bound = process.accuracies, partial(process.lower, confidence=self.confidence)
         return Problem(
             box,
-            surrogate_of(library).accuracies,
+            predict,
             library.data["baseline"],
             library.data["floor"] + self.guard_band,
             Environments.of(scenarios),
@@ -170,6 +185,7 @@ class Searching(Method):
             np.array(allowed(box, context)),
             self.minimised,
             _snrs_db(scenarios) if box.family.noisy else None,
+            bound,
         )
 
 
@@ -193,6 +209,15 @@ def checked_guard_band(method: str, value: Any) -> float:
         CoinferError: when it is no share.
     """
     return real_number(f"{method}: guard_band", value, "0 to below 1", lambda x: 0.0 <= x < 1.0)
+
+
+def checked_confidence(method: str, value: Any) -> float:
+    """Return a confidence, or 0 for none, if it is one.
+
+    Raises:
+        CoinferError: when it is no share below 1.
+    """
+    return real_number(f"{method}: confidence", value, "0 to below 1", lambda x: 0.0 <= x < 1.0)
 
 
 def _spent(end: Candidate | None, context: Context) -> Selection:

@@ -81,6 +81,12 @@ def _write_table4(facts: Facts, folder: Path) -> list[Path]:
     return table4.write(facts, folder)
 
 
+def _write_caution(facts: Facts, folder: Path) -> list[Path]:
+    from reproduce import caution
+
+    return caution.write(facts, folder)
+
+
 def _write_study(facts: Facts, folder: Path) -> list[Path]:
     from reproduce import study
 
@@ -215,6 +221,7 @@ _FIGURES = (
         stems=("Q-f7a", "Q-f7b"),
     ),
     _bare("fig7-guarded", f"{_FIG7}, with a guard band of 1.5 points on predicted accuracies"),
+    _bare("fig7-cautious", f"{_FIG7}, with searches that are cautious where little is known"),
     _harmonised("fig7-harmonised", f"{_FIG7}, harmonised rules"),
     Figure(
         name="fig8",
@@ -301,6 +308,13 @@ _FIGURES = (
         paper="",
         reads="tables",
         write=_write_agreement,
+    ),
+    Figure(
+        name="caution",
+        title="Which predictor would have refused the plans that broke the floor",
+        paper="",
+        reads="table",
+        write=_write_caution,
     ),
     Figure(
         name="optimisers",

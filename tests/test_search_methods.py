@@ -18,7 +18,7 @@ from coinfer.plan import CutRef, Plan, Scenario, Selection, Task
 from coinfer.search.problem import Environments, Objective, Problem
 from coinfer.search.qho import search
 from coinfer.tasks import make_task
-from methods.predictor import allowed, surrogate_of
+from methods.predictor import allowed, process_of, surrogate_of
 from methods.prune_partition import PrunePartition
 from methods.qho import Qho
 from methods.searching import Searching
@@ -140,6 +140,58 @@ def test_a_guard_band_asks_for_more_accuracy() -> None:
     assert floor is not None
     assert careful.predicted_accuracy is not None
     assert careful.predicted_accuracy > floor + 0.01
+
+
+CAUTIOUS: tuple[Searching, ...] = (
+    replace(QHO, confidence=0.8),
+    PrunePartition(confidence=0.8),
+)
+
+
+@pytest.mark.parametrize("method", CAUTIOUS, ids=lambda m: m.card.name)
+def test_a_cautious_search_takes_only_what_is_surely_above_the_floor(method: Searching) -> None:
+    """Judged as by the bound of each plan alone; answered alike alone and in company."""
+    scenarios = [at(rate) for rate in (1e5, 3e7)]
+    built = library(method, "qho2024")
+    process = process_of(built)
+    assert process.labels.data() == surrogate_of(built).labels.data()
+    problem = method.problem(built, scenarios, context(method, "qho2024"))
+    rng = np.random.default_rng(0)
+    # Between the unpruned network and anywhere, so that some are above the floor.
+    whole = problem.safe(1)
+    assert whole is not None
+    points = np.clip(whole + rng.random((300, 1)) * (rng.random(whole.shape) - whole), 0, 1)
+    points = np.vstack([whole, points])
+    acceptable, _ = problem.judge(np.zeros(len(points), dtype=np.int64), points)
+    floor = built.data["floor"]
+    for row, plan in enumerate(problem.box.plans(problem.box.decide(points))):
+        features = problem.box.features(problem.box.decide(points[row : row + 1]))
+        sure = process.lower(features, 0.8)[0]
+        assert acceptable[row] == (plan.unchanged or sure > floor)
+    runs = np.zeros(len(points), dtype=np.int64)
+    hopeful, _ = replace(problem, bound=None).judge(runs, points)
+    assert not (acceptable & ~hopeful).any()
+    if method.family == "qho":  # 40 plans tell nearly all of a box as small as the other's
+        assert (hopeful & ~acceptable).any()
+    contexts = [context(method, "qho2024", seed) for seed in (0, 1)]
+    together = method.select_many(built, scenarios, contexts)
+    assert list(together) == [answer(method, one, seed) for seed, one in enumerate(scenarios)]
+    for found in together:
+        assert found.plan is not None
+        features = problem.box.features(problem.box.read([found.plan]))
+        assert found.plan.unchanged or process.lower(features, 0.8)[0] > floor
+        if not found.plan.unchanged:  # what is told is what is likely, not what is sure
+            assert found.predicted_accuracy == process.accuracies(features)[0]
+
+
+def test_without_a_confidence_nothing_is_fitted_besides() -> None:
+    assert "process" not in library(QHO, "qho2024").data
+    plain = QHO.problem(library(QHO, "qho2024"), [at(1e6)], context(QHO, "qho2024"))
+    assert plain.bound is None
+    for wrong in (1.0, -0.1, float("nan"), "0.9"):
+        for kind in (Qho, PrunePartition):
+            with pytest.raises(CoinferError, match="confidence"):
+                kind(confidence=wrong)  # type: ignore[arg-type]
 
 
 def test_energy_can_be_minimised_where_watts_are_given() -> None:

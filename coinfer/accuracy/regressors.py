@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +67,7 @@ def fit(
     """
     if name not in REGRESSORS:
         raise UnknownNameError("regressor", name, REGRESSORS)
-    with _pools().limit(limits=1):
+    with one_thread():
         match name:
             case "LinearRegression":
                 return _linear(x, y)
@@ -94,7 +95,7 @@ def _linear(x: Floats, y: Floats) -> Predict:
     from sklearn.linear_model import LinearRegression
 
     model = LinearRegression().fit(x, y)
-    return lambda rows: _weighted(rows, model.coef_) + model.intercept_
+    return lambda rows: weighted(rows, model.coef_) + model.intercept_
 
 
 def _boosting(x: Floats, y: Floats, seed: int) -> Predict:
@@ -240,14 +241,7 @@ def _gaussian_process(
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
-    logarithmic = np.flatnonzero([variable.log for variable in variables])
-
-    def scaled(rows: Floats) -> Floats:
-        values = rows.copy()
-        # log1p, because a variable that a plan does not have may count as 0.
-        values[:, logarithmic] = np.log1p(values[:, logarithmic])
-        return values
-
+    scaled = logarithms(variables)
     center, spread = scaled(x).mean(axis=0), scaled(x).std(axis=0)
     spread[spread == 0] = 1.0
     mean, deviation = y.mean(), y.std() or 1.0
@@ -277,11 +271,30 @@ def _gaussian_process(
             shared *= t
             shared += 1.0
             shared *= np.exp(np.negative(t, out=t), out=t)
-            predicted[start : start + block] = _weighted(shared, weights)
+            predicted[start : start + block] = weighted(shared, weights)
         predicted += mean
         return predicted
 
     return predict
+
+
+def logarithms(variables: Sequence[Variable]) -> Callable[[Floats], Floats]:
+    """Return what puts log1p in the place of features (B, p) whose logarithm is uniform."""
+    logarithmic = np.flatnonzero([variable.log for variable in variables])
+
+    def scaled(rows: Floats) -> Floats:
+        values = rows.copy()
+        # log1p, because a variable that a plan does not have may count as 0.
+        values[:, logarithmic] = np.log1p(values[:, logarithmic])
+        return values
+
+    return scaled
+
+
+def one_thread() -> AbstractContextManager[object]:
+    """Return what holds the libraries that fit to one thread while it is open."""
+    limited: AbstractContextManager[object] = _pools().limit(limits=1)
+    return limited
 
 
 @cache
@@ -293,7 +306,7 @@ def _pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _weighted(rows: Floats, weights: Floats) -> Floats:
+def weighted(rows: Floats, weights: Floats) -> Floats:
     """Return rows @ weights, summed alike for one row and for many (BLAS does not)."""
     total: Floats = np.einsum("bn,n->b", np.ascontiguousarray(rows), weights)
     return total

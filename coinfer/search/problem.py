@@ -169,6 +169,9 @@ class Problem:
         objective: what is least.
         snr_db: of every run's channel, (R,), where the box's plans go through one: the scenario
             says it, so it is no coordinate of the points; None for other boxes.
+        bound: a lower bound of the accuracy, for a search that is cautious: it must lie above the
+            floor, too. It is asked about plans whose prediction does. None for predictions alone,
+            as in the paper.
     """
 
     box: Box
@@ -180,6 +183,7 @@ class Problem:
     cuts: Flags
     objective: Objective = "latency"
     snr_db: Floats | None = None
+    bound: Predict | None = None
 
     @property
     def dimension(self) -> int:
@@ -199,10 +203,18 @@ class Problem:
         return acceptable, cost
 
     def assess(self, runs: Runs, points: Floats) -> tuple[Floats, Flags, Floats]:
-        """Return accuracies of points (B, D) of runs (B,), and what `judge` says of them."""
+        """Return accuracies of points (B, D) of runs (B,), and what `judge` says of them.
+
+        Where a bound was asked, it is the accuracy.
+        """
         decisions = self.decide(runs, points)
         accuracy = predicted(self.box, self.predict, decisions, self.baseline)
         acceptable = (accuracy > self.floor) & self.cuts[decisions.cut]
+        if self.bound is not None:
+            unsure = np.flatnonzero(acceptable & ~self.box.unchanged(decisions))
+            sure = self.bound(self.box.features(decisions.take(unsure)))
+            accuracy[unsure] = np.minimum(accuracy[unsure], sure)
+            acceptable[unsure] = accuracy[unsure] > self.floor
         return accuracy, acceptable, self._cost(runs, decisions, self.objective)
 
     def accuracy(self, points: Floats, runs: Runs | None = None) -> Floats:
