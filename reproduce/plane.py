@@ -28,7 +28,7 @@ from reproduce.commands import run_command
 from reproduce.draw import house_style, save
 from reproduce.draw_lines import Line, Lines, line_panels
 from reproduce.facts import Case, Facts, short
-from reproduce.rate_figures import FILLS, TITLES
+from reproduce.rate_figures import FILLS, TITLES, lost_text
 from reproduce.rates import Point, Verified, network_text, point_of
 from reproduce.scorecard import joined, latency_evidence
 from reproduce.style import GREY, MethodStyle, method_style
@@ -46,7 +46,7 @@ class Plane:
 
     Attributes:
         matrix: its name.
-        model, device, server, link: the scenario.
+        model, device, server, link, max_accuracy_loss: the scenario.
         conventions: by the cut that each leaves, in the order of the file.
         methods: in the order of the file.
         seeds: how often a method is asked at every cut.
@@ -60,6 +60,7 @@ class Plane:
     conventions: Mapping[str, str]
     methods: tuple[str, ...]
     seeds: Mapping[str, int]
+    max_accuracy_loss: float = 0.02
 
     @property
     def rules(self) -> str:
@@ -86,7 +87,10 @@ class Plane:
             method: [
                 point_of(
                     facts,
-                    Case(self.model, self.device, self.server, self.link, convention),
+                    Case(
+                        *(self.model, self.device, self.server, self.link, convention),
+                        max_accuracy_loss=self.max_accuracy_loss,
+                    ),
                     float(number),
                     method,
                     self.seeds[method],
@@ -124,6 +128,7 @@ def plane_of(matrix: str) -> Plane:
         *(matrix, first.model, first.device, first.server, first.link, cuts),
         tuple(method for method in given if method in seeds),
         {method: len(found) for method, found in seeds.items()},
+        first.max_accuracy_loss,
     )
 
 
@@ -200,8 +205,9 @@ def footnote(plane: Plane, points: Mapping[str, Sequence[Point]], stem: str) -> 
         f"{network_text(plane.model, plane.rules)} on "
         f"{TITLES.get(plane.device, plane.device)}, server "
         f"{TITLES.get(plane.server, plane.server)}, link {short(plane.link)}, convention "
-        f"{plane.rules} at each of {len(plane.conventions)} cuts: the fastest plan there, of the "
-        "median seed. Lines join the points that no other of the method beats in both.",
+        f"{plane.rules} at each of {len(plane.conventions)} cuts"
+        f"{lost_text(plane.max_accuracy_loss)}: the fastest plan there, of the median seed. Lines "
+        "join the points that no other of the method beats in both.",
         f"Latency evidence: {classes or 'none'}; accuracy: {Verified.of(every).text}. "
         f"Data: {stem}.csv, SHA-256 {digest}...",
         *_missing(plane, points),

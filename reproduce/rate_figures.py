@@ -166,7 +166,7 @@ def footnote(
     )
     told = [
         f"{network_text(sweep.model, sweep.convention)}, server {server}, convention "
-        f"{sweep.convention}. "
+        f"{sweep.convention}{_floor(sweep)}. "
         + (f"{radio}{_assumption(sweep)}). " if radio else "")
         + f"Lines: median of {seeds} seed{'s' * (seeds != 1)} (the slower of the middle two) of "
         "methods that draw; bands: quartiles." + (_BEST_TOLD if best_s else ""),
@@ -175,6 +175,18 @@ def footnote(
         *missing(sweep, every),
     ]
     return [line for text in told for line in textwrap.wrap(printable(text), _FOOT_COLUMNS)]
+
+
+def _floor(sweep: Sweep) -> str:
+    """How much accuracy may be lost, where that is the same everywhere."""
+    losses = {place.max_accuracy_loss for place in sweep.places}
+    return lost_text(losses.pop()) if len(losses) == 1 else ""
+
+
+def lost_text(max_accuracy_loss: float) -> str:
+    """How much accuracy may be lost, in a clause."""
+    points = 100.0 * max_accuracy_loss
+    return f", at most {points:g} point{'s' * (points != 1)} lost"
 
 
 def _assumption(sweep: Sweep) -> str:
