@@ -35,7 +35,8 @@ MOST_LOST = 2
 # What the watchdog writes when it ends a process (`faulthandler.dump_traceback_later`).
 _WATCHDOG = "Timeout ("
 
-# How often to look for an answer, and to say that there is none yet, in seconds.
+# How often to look for an answer, in seconds, and after how many to say that there is none yet
+# (later after twice as many each time).
 _LOOK_S = 0.2
 _STILL_S = 5.0
 
@@ -149,14 +150,15 @@ def _settled(target: Target, name: str, done: Done, limit: Limit) -> Checked:
 def _result(
     engine: Engine, job: Callable[[], Any], name: str, still: Callable[[str], None]
 ) -> Done:
-    began = said = perf_counter()
+    began, patience = perf_counter(), _STILL_S
     engine.submit(0, job)
     while True:
         for done in engine.wait(_LOOK_S):
             return done
-        if perf_counter() - said >= _STILL_S:
-            said = perf_counter()
-            still(f"still at work: {name}, {said - began:.0f} s")
+        waited = perf_counter() - began
+        if waited >= patience:
+            patience *= 2
+            still(f"still at work: {name}, {waited:.0f} s")
 
 
 def _too_long(limit: Limit) -> str:

@@ -138,8 +138,8 @@ def run(matrix: str, include: tuple[str, ...], exclude: tuple[str, ...], **optio
     for line in summary.lines():
         click.echo(printable(line), err=True)
     if catalog.selections:
-        told = f"  methods that learn were not asked: selections '{catalog.selections}' answered"
-        click.echo(told, err=True)
+        instead = f"selections '{catalog.selections}' answered"
+        click.echo(f"  methods that learn were not asked: {instead}", err=True)
     return summary.exit_code
 
 

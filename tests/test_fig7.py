@@ -613,11 +613,11 @@ def test_every_method_of_the_project_has_its_own_line() -> None:
 def test_a_scorecard_without_a_store_searches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def compute(matrix: str, _: Path) -> tuple[None, list[Row]]:
+    def answers(matrix: str) -> list[Row]:
         asked.append(matrix)
-        return None, []
+        return []
 
-    monkeypatch.setattr(collect, "compute", compute)
+    monkeypatch.setattr(collect, "answers", answers)
     assert collect.frozen("fig7") == "fig7"  # what was selected ships, so nothing is searched
     monkeypatch.setattr(collect, "frozen", lambda _: "")
     done = CliRunner().invoke(scorecard, ["--figure", "fig7", "--json"], catch_exceptions=False)
