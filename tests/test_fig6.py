@@ -424,7 +424,7 @@ def test_figures_are_listed_and_misspelt_ones_offered() -> None:
     data = json.loads(CliRunner().invoke(list_figures, ["--json"]).output)
     assert {name: (one["reads"], one["matrix"]) for name, one in data.items()} == {
         "fig6": ("matrix", "fig6"), "table4": ("table", ""), "study": ("study", ""),
-        "caution": ("table", ""),
+        "caution": ("table", ""), "agreement": ("tables", ""),
         "optimisers": ("comparison", ""), "fig10": ("matrix", "fig10"),
         "fig11-mixed": ("matrix", "fig11-mixed"), "fig7-guarded": ("matrix", "fig7-guarded"),
         "fig7-cautious": ("matrix", "fig7-cautious"),

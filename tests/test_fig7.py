@@ -177,11 +177,11 @@ def test_the_verified_share_counts_plans_that_change_their_network() -> None:
 
     rows = [row(cell, 1.0, **known(cell)) for cell in CELLS["fig7"]]
     found = Verified.of(panel(Facts.of(rows), sweep_of("fig7"), PI))
-    # 25 rates, 3 methods that leave the network whole and 5 that do not.
-    assert (found.measured, found.changed, found.unchanged) == (5, 125, 75)
+    # 25 rates, 3 methods that leave the network whole and 6 that do not.
+    assert (found.measured, found.changed, found.unchanged) == (6, 150, 75)
     assert (found.broken, found.undecided) == (1, 1)
     assert found.text == (
-        "verified 5 of 125 plans that change their network (4 %), floor 1 broken and 1 undecided, "
+        "verified 6 of 150 plans that change their network (4 %), floor 1 broken and 1 undecided, "
         "the others predicted"
     )
 
@@ -290,7 +290,7 @@ def test_orderings_hold_only_against_every_method_named() -> None:
     fast = swept("fig7", by_method(all_server=1.0))
     assert judged("Q-f7a.5", fast).verdict == "ordering holds"
     assert {used.place for used in judged("Q-f7a.5", fast).used} == {"100 Mb/s"}
-    assert len(judged("Q-f7a.5", fast).used) == 7
+    assert len(judged("Q-f7a.5", fast).used) == 8
     lost = judged("Q-f7a.5", swept("fig7", by_method(all_server=1.0, fpgm=0.9)))
     assert lost.verdict == "deviates"
     assert "broken by fpgm / all_server at 100 Mb/s (0.900x)" in lost.cause
@@ -305,7 +305,7 @@ def test_of_many_broken_points_the_worst_are_named() -> None:
     rows = swept("fig11", by_method(qho=1.0, fpgm=0.5, all_local=0.1))
     cause = judged("Q-f11.7", rows).cause
     assert cause.count("all_local / qho") == 5
-    assert "and 17 more; holds in the other 55 of 77" in cause
+    assert "and 17 more; holds in the other 66 of 88" in cause
 
 
 def test_spreads_over_the_snr() -> None:
@@ -335,8 +335,8 @@ def test_conditions_name_network_rules_seeds_methods_and_what_was_verified() -> 
         "convention qho2024",
         "25 rates from 0.01 to 100 Mb/s",
         "median of 10 seeds",
-        "among 8 methods without the paper's CIA",
-        "verified 0 of 125 plans that change their network (0 %)",
+        "among 9 methods",
+        "verified 0 of 150 plans that change their network (0 %)",
         "95 % interval over the seeds",
     ):
         assert part in told, part
@@ -353,7 +353,7 @@ def test_methods_that_cannot_answer_are_told_and_nobodys_rivals() -> None:
     found = judged("Q-f7b.1", rows)
     assert found.ours == pytest.approx(3.0)
     assert (
-        "among 6 methods without the paper's CIA, no answer of FPGM, BottleNet++ "
+        "among 7 methods, no answer of FPGM, BottleNet++ "
         "(skipped: no measured plans; `coinfer sweep`)"
     ) in found.conditions
     # A claim about such a method is undecided, with its reason.
@@ -457,8 +457,8 @@ def test_the_data_have_a_line_per_panel_place_and_method() -> None:
         for cell in CELLS["fig7"]
     ]
     found = records(rows)
-    assert len(found) == 2 * 25 * 8
-    assert [one["panel"] for one in found] == ["a"] * 200 + ["b"] * 200
+    assert len(found) == 2 * 25 * 9
+    assert [one["panel"] for one in found] == ["a"] * 225 + ["b"] * 225
     one = next(r for r in found if (r["panel"], r["rate_mbps"], r["method"]) == ("b", "1.0", "qho"))
     wanted = {
         "model": "alexnet-cifar", "device": TK1, "convention": "qho2024", "snr_db": "",
@@ -499,6 +499,9 @@ def test_what_has_no_result_is_in_the_data_and_in_the_footnote() -> None:
     assert f"BottleNet++: no row ({command} computes it)." in note
     assert "QHO at 2 of 50 points: infeasible: no plan within 0.02." in note
     assert "Incomplete: Prune_Partition, not all of 10 seeds at 50 points" in note
+    assert "not here" not in note
+    fewer = replace(sweep, methods=tuple(name for name in sweep.methods if name != "cia"))
+    note = " ".join(rate_figures.footnote(fewer, rate_figures.points(Facts.of(rows), fewer), "f"))
     assert "Of the paper's methods, not here: CIA." in note
 
 
@@ -545,10 +548,10 @@ def test_axes_are_as_the_papers_and_markers_tell_what_was_measured() -> None:
     assert shown[1.0,] == ("full", "white")
     assert sorted(map(len, shown)) == [1, 1, 1, 22]
     crosses = [line for line in left.lines if line.get_marker() == "x"]
-    assert len(crosses) == 5  # one for each method that changes the network
+    assert len(crosses) == 6  # one for each method that changes the network
     assert {tuple(line.get_xdata()) for line in crosses} == {(1.0,)}
-    # The band of QHO and of Prune_Partition, from the lower to the upper quartile.
-    assert len(left.collections) == 2
+    # The bands of Prune_Partition, CIA and QHO, from the lower to the upper quartile.
+    assert len(left.collections) == 3
     assert left.collections[0].get_paths()[0].get_extents().y0 == 3.0
     assert left.collections[0].get_paths()[0].get_extents().y1 == 8.0
 
