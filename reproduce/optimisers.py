@@ -178,8 +178,10 @@ def _line(
     if not kept:
         return None
     x, y = tuple(map(float, kept)), tuple(kept.values())
-    no_marker: Fill = "none"
-    return Line(style, x, y, y, y, tuple(no_marker for _ in x))
+    # A marker where it ends: all that there is of a search that has a plan at its end alone.
+    fills: list[Fill] = ["none"] * len(x)
+    fills[-1] = "plain"
+    return Line(style, x, y, y, y, tuple(fills))
 
 
 def footnote(found: Sequence[Comparison]) -> list[str]:
@@ -196,6 +198,15 @@ def footnote(found: Sequence[Comparison]) -> list[str]:
         and one.evaluations < max(c.evaluations for c in found)
     }
     ends = "".join(f" {label} ends at {most:,}." for label, most in short_ones.items())
+    longest = {name: one for one in sorted(found, key=lambda c: c.evaluations)
+               for name in one.optimisers}  # fmt: skip
+    none = [
+        OPTIMISER_STYLES[name].label
+        for name, one in longest.items()
+        if not math.isfinite(overall(one, name)[0])
+    ]
+    if none:
+        ends += f" Half of the runs find no plan on some link: {', '.join(none)}."
     told = [
         f"{first.model}, plans of table {first.about['table']['name']}, convention "
         f"{first.about['convention']}; {seeds} seeds of {budgets} evaluations. Lines: geometric "

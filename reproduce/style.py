@@ -108,13 +108,13 @@ METHOD_STYLES = {
 _JSCC = MethodStyle("Three-step, JSCC", VERMILION, "oo", "D")
 
 OPTIMISER_STYLES = {
-    "qho": MethodStyle("QHO", BLACK, ""),
-    "qho-elitist": MethodStyle("QHO, elitist", BLUE, "", "", _LONG),
-    "qho-literal": MethodStyle("QHO as printed", SKY, "", "", _DASH_DOT),
-    "differential-evolution": MethodStyle("differential evolution", VERMILION, "", "", _DASHED),
-    "cma-es": MethodStyle("CMA-ES", GREEN, "", "", _DASH_DOT_DOT),
-    "tpe": MethodStyle("TPE", PURPLE, "", "", _SHORT),
-    "random": MethodStyle("random", GREY, "", "", _DOTTED),
+    "qho": MethodStyle("QHO", BLACK, "", "*"),
+    "qho-elitist": MethodStyle("QHO, elitist", BLUE, "", "s", _LONG),
+    "qho-literal": MethodStyle("QHO as printed", SKY, "", "D", _DASH_DOT),
+    "differential-evolution": MethodStyle("differential evolution", VERMILION, "", "^", _DASHED),
+    "cma-es": MethodStyle("CMA-ES", GREEN, "", "v", _DASH_DOT_DOT),
+    "tpe": MethodStyle("TPE", PURPLE, "", "P", _SHORT),
+    "random": MethodStyle("random", GREY, "", "o", _DOTTED),
 }
 """How searches of the same plans are drawn beside each other."""
 
