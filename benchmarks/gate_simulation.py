@@ -69,6 +69,7 @@ SCENARIOS = (
     Scenario("one method", 1, 10, 400),
     Scenario("one place", 1, 10, 400),
     Scenario("one place", 1, 20, 400),
+    Scenario("one place", 1, 40, 400),
     Scenario("one method", 4, 10, 400),
     Scenario("one place", 4, 10, 400),
     Scenario("one place", 4, 20, 400),

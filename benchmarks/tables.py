@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ def shipped_table(name: str) -> Table:
     """
     if name not in table_names():
         raise UnknownNameError("measurement table", name, table_names())
+    return _shipped(name)
+
+
+@cache
+def _shipped(name: str) -> Table:
+    """A shipped table, read once: files of a release stay, and a report asks for them often."""
     with as_file(files("benchmarks").joinpath("tables")) as folder:
         return read_table(folder / f"{name}.csv")
 
