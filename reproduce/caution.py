@@ -35,6 +35,7 @@ from coinfer.plan import Task
 from coinfer.serial import to_data
 from coinfer.sources import closure_hash
 from reproduce.facts import Facts
+from reproduce.files import write_texts
 from reproduce.measured import Measured
 
 STEM = "caution"
@@ -271,9 +272,4 @@ def write(facts: Facts, folder: Path) -> list[Path]:
         ),
         "json": json.dumps(about, indent=2, allow_nan=False) + "\n",
     }
-    written = []
-    for form, text in texts.items():
-        path = folder / f"{STEM}.{form}"
-        path.write_text(text, encoding="utf-8", newline="")
-        written.append(path)
-    return written
+    return write_texts(folder, STEM, texts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -80,3 +80,13 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
         except OSError:
             return
+
+
+def write_texts(folder: Path, stem: str, texts: Mapping[str, str]) -> list[Path]:
+    """Write texts to STEM.FORM in a folder, by form (`csv`), as they are; return the files."""
+    written = []
+    for form, text in texts.items():
+        path = folder / f"{stem}.{form}"
+        path.write_text(text, encoding="utf-8", newline="")
+        written.append(path)
+    return written

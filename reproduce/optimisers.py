@@ -122,8 +122,7 @@ def draw(found: Sequence[Comparison]) -> Figure:
     one with the most evaluations speaks for an optimiser: what a run does never depends on when
     it ends.
     """
-    speaks = {name: one for one in sorted(found, key=lambda c: c.evaluations)
-              for name in one.optimisers}  # fmt: skip
+    speaks = _longest(found)
     best = {
         (row["device"], row["link"]): min(
             float(other["best_known_s"])
@@ -155,6 +154,12 @@ def draw(found: Sequence[Comparison]) -> Figure:
         footnote(found),
         log_x=True,
     )
+
+
+def _longest(found: Sequence[Comparison]) -> dict[str, Comparison]:
+    """The comparison with the most evaluations, by optimiser."""
+    by_length = sorted(found, key=lambda one: one.evaluations)
+    return {name: one for one in by_length for name in one.optimisers}
 
 
 def _line(
@@ -198,11 +203,9 @@ def footnote(found: Sequence[Comparison]) -> list[str]:
         and one.evaluations < max(c.evaluations for c in found)
     }
     ends = "".join(f" {label} ends at {most:,}." for label, most in short_ones.items())
-    longest = {name: one for one in sorted(found, key=lambda c: c.evaluations)
-               for name in one.optimisers}  # fmt: skip
     none = [
         OPTIMISER_STYLES[name].label
-        for name, one in longest.items()
+        for name, one in _longest(found).items()
         if not math.isfinite(overall(one, name)[0])
     ]
     if none:

@@ -19,6 +19,7 @@ from coinfer.serial import to_data
 from coinfer.versions import installed_version
 from reproduce.claims import paper
 from reproduce.facts import Facts
+from reproduce.files import write_texts
 from reproduce.measured import HELD_OUT, LARGER_IS_BETTER, Measured
 
 STEM = "table4"
@@ -180,12 +181,7 @@ def write(facts: Facts, folder: Path) -> list[Path]:
         "md": markdown_text(measured, data),
         "json": json.dumps(provenance(measured), indent=2, allow_nan=False) + "\n",
     }
-    written = []
-    for form, text in texts.items():
-        path = folder / f"{STEM}.{form}"
-        path.write_text(text, encoding="utf-8", newline="")
-        written.append(path)
-    return written
+    return write_texts(folder, STEM, texts)
 
 
 def _published() -> dict[str, dict[str, float]]:
