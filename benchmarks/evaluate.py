@@ -55,7 +55,13 @@ from coinfer.tasks import make_task
 
 # The harness's code counts in every key; what makes the task is in the task's hash already, and
 # each method's code counts in its own rows only.
-_KEYED_OTHERWISE = ("methods", "coinfer.models", "coinfer.graphs", "coinfer.compression.groups")
+_KEYED_OTHERWISE = (
+    "methods",
+    "coinfer.models",
+    "coinfer.graphs",
+    "coinfer.prune_spaces",
+    "coinfer.compression.groups",
+)
 
 
 @dataclass(frozen=True)

@@ -39,11 +39,13 @@ def closure_hash(modules: Iterable[str], without: tuple[str, ...] = ()) -> str:
 def _closure(roots: tuple[str, ...], without: tuple[str, ...] = ()) -> dict[str, str]:
     packages = {*PROJECT, *(root.partition(".")[0] for root in roots)}
     hashes: dict[str, str] = {}
+    seen: set[str] = set()
     pending = list(roots)
     while pending:
         name = pending.pop()
         left_out = any(name == other or name.startswith(f"{other}.") for other in without)
-        path = None if left_out or name in hashes else _source_path(name)
+        path = None if left_out or name in seen else _source_path(name)
+        seen.add(name)
         if path is None or not (name.partition(".")[0] in packages or _of_the_user(path)):
             continue
         hashes[name], imports = _read(path, path.stat().st_mtime_ns)
@@ -120,6 +122,7 @@ def _installed() -> tuple[Path, ...]:
     return tuple({Path(sysconfig.get_paths()[name]).resolve() for name in names})
 
 
+@cache
 def _of_the_user(path: Path) -> bool:
     """Whether a file is neither Python's nor an installed package's."""
     return not any(path.resolve().is_relative_to(folder) for folder in _installed())

@@ -8,8 +8,9 @@ from importlib.resources import files
 from typing import Any
 
 from coinfer.graphs import layer_graph
-from coinfer.models import ModelSpec, build, model_spec, models
+from coinfer.models import ModelSpec, model_spec, models
 from coinfer.plan import Evidence, MeasuredPlans, Source, Task
+from coinfer.prune_spaces import prune_space_of
 
 _UNKNOWN_SOURCE = (
     "what feeds this network is not known; its source is taken to be the network's own input in "
@@ -59,11 +60,6 @@ def make_task(
         CoinferError: when the model is unknown or cannot be traced.
     """
     spec = model_spec(model)
-    space = None
-    if groups:
-        from coinfer.compression.groups import prune_space
-
-        space = prune_space(build(spec, device="meta"), spec.input_shape)
     evidence: Evidence | None = "measured"
     if baseline_accuracy is None:
         baseline_accuracy = spec.published_accuracy
@@ -75,6 +71,6 @@ def make_task(
         baseline_accuracy=baseline_accuracy,
         baseline_evidence=evidence,
         max_accuracy_loss=max_accuracy_loss,
-        prune_space=space,
+        prune_space=prune_space_of(spec.name) if groups else None,
         measured=measured,
     )

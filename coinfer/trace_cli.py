@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     "--ship",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Trace every registered model and write the graphs that ship with the package.",
+    help="Trace every registered model and write what ships with the package: layer graphs and "
+    "prune spaces.",
 )
 def trace(model: str | None, rules: str, as_json: bool, ship: Path | None) -> None:
     """Trace a network and print its layers, their cost and its legal cuts.
@@ -42,16 +43,12 @@ def trace(model: str | None, rules: str, as_json: bool, ship: Path | None) -> No
 
     from coinfer import flops
     from coinfer.errors import CoinferError
-    from coinfer.graphs import render, retrace, shipped_name
-    from coinfer.models import models
+    from coinfer.graphs import retrace
     from coinfer.serial import to_data
     from coinfer.streams import stdout_to_stderr
 
     if ship is not None:
-        ship.mkdir(parents=True, exist_ok=True)
-        for name, spec in models().items():
-            (ship / shipped_name(spec)).write_text(render(spec, retrace(name)), encoding="utf-8")
-            click.echo(f"traced {name}", err=True)
+        _ship(ship)
         return
     if model is None:
         raise CoinferError("no model: give a name (see `coinfer list models`), or --ship FOLDER")
@@ -59,6 +56,22 @@ def trace(model: str | None, rules: str, as_json: bool, ship: Path | None) -> No
     with stdout_to_stderr():  # a network's file may print
         graph = retrace(model)
     click.echo(json.dumps(to_data(graph), indent=2) if as_json else table(graph, rules))
+
+
+def _ship(folder: Path) -> None:
+    """Write what ships with the package about every registered model."""
+    from coinfer.graphs import GRAPHS
+    from coinfer.kept import Kept
+    from coinfer.models import models
+    from coinfer.prune_spaces import PRUNE_SPACES
+
+    kinds: tuple[Kept[Any], ...] = (GRAPHS, PRUNE_SPACES)
+    for spec in models().values():
+        for kind in kinds:
+            place = folder / kind.folder / kind.shipped_name(spec)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(kind.render(spec, kind.read_off(spec)), encoding="utf-8")
+        click.echo(f"traced {spec.name}", err=True)
 
 
 def table(graph: LayerGraph, rules: str) -> str:
