@@ -138,12 +138,12 @@ class Standings:
     scenarios: tuple[Scenario, ...]
     plans: int
 
-    @property
+    @cached_property
     def devices(self) -> tuple[str, ...]:
         """In the order of the scenarios."""
         return tuple(dict.fromkeys(one.case.device for one in self.scenarios))
 
-    @property
+    @cached_property
     def places(self) -> tuple[str, ...]:
         """Links by rising rate, with the SNR of a radio."""
         by_rate = sorted(self.scenarios, key=lambda one: (one.rate_bps, one.case.place))
