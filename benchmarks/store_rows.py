@@ -126,32 +126,11 @@ REAL_COLUMNS = frozenset(
     }
 )
 # Those that may hold nothing instead.
-OPTIONAL_COLUMNS = frozenset(
-    {
-        "snr_db",
-        "plan",
-        "plan_hash",
-        "uplink_bits",
-        "uplink_p5_bits",
-        "uplink_p95_bits",
-        "uplink_symbols",
-        "rate_bps",
-        "bandwidth_hz",
-        "source_bits",
-        "input_bits",
-        "device_flops",
-        "server_flops",
-        "encode_flops",
-        "decode_flops",
-        "energy_j",
-        "accuracy",
-        "accuracy_loss",
-        "measured_accuracy",
-        "test_accuracy",
-        "predicted_accuracy",
-        "predicted_latency_s",
-    }
-)
+OPTIONAL_COLUMNS = (WHOLE_COLUMNS | REAL_COLUMNS | {"plan", "plan_hash"}) - {
+    "seed",
+    "max_accuracy_loss",
+    "evaluations",
+}
 
 
 class UnreadableRowError(CoinferError):
