@@ -311,6 +311,8 @@ class RayEngine:
     def __init__(self, jobs: int | None, address: str | None) -> None:
         # Read when Ray is imported, or when it begins.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # The run tells itself whose worker died; Ray would print a paragraph about each.
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^ ?A worker died or was killed")
         for name, value in _RAY_PATIENCE.items() if address else ():
             os.environ.setdefault(name, value)
         with _installed("ray"):

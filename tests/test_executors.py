@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import socket
 import sys
@@ -33,6 +34,8 @@ SAFE = (
     "neurosurgeon",
     "exhaustive",
 )
+# What the run itself says: no log of an engine's.
+OWN_LINE = re.compile(r"\d+(/\d+)? cells|  (failed|skipped): ")
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -100,7 +103,7 @@ def test_a_cluster_gives_the_rows_of_one_process_whatever_its_workers_suffer(
         exiting: "worker died 2 times (in the build, crashed, killed, or out of memory)",
     }
     assert by_status(there) == {"ok": 8 * CELLS - 5, "failed": 4 + 2 * CELLS, "skipped": 1}
-    assert len(errors.splitlines()) < 20, errors  # the run's own lines, no log of the engine's
+    assert not [line for line in errors.splitlines() if not OWN_LINE.match(line)]
 
 
 @contextmanager
