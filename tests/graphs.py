@@ -7,7 +7,24 @@ from hypothesis import strategies as st
 from coinfer.graph import LayerGraph
 from methods.worlds import Spec, chain, chain_space
 
-__all__ = ["Spec", "chain", "chain_space", "chains", "rewidened", "specs"]
+__all__ = ["Spec", "chain", "chain_space", "chains", "deep", "rewidened", "specs"]
+
+
+def deep(hidden: int = 32) -> LayerGraph:
+    """Return a chain of four blocks: `conv1`, `conv4`, `conv6`, then `fc9` of `hidden` units."""
+    return chain(
+        (3, 16, 16),
+        ("conv", 16, 3, 1, 1),
+        ("relu",),
+        ("maxpool", 2),
+        ("conv", 32, 3, 1, 1),
+        ("maxpool", 2),
+        ("conv", 24, 3, 1, 1),
+        ("relu",),
+        ("flatten",),
+        ("fc", hidden),
+        ("fc", 10),
+    )
 
 
 def rewidened(input_shape: tuple[int, ...], specs: list[Spec], widths: list[int]) -> LayerGraph:

@@ -17,7 +17,6 @@ from coinfer.accuracy.box import Box, Decisions, search_box
 from coinfer.accuracy.surrogate import Surrogate
 from coinfer.conventions import convention
 from coinfer.cost import plan_workload, scenario_latency
-from coinfer.errors import CoinferError
 from coinfer.method import Context, Library
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Task
 from coinfer.search.ddpg import Ddpg, DdpgSettings, Transition
@@ -27,7 +26,6 @@ from methods.cia import Cia
 from methods.conformance import MethodContract
 from methods.device_half import DeviceHalf
 from methods.predictor import surrogate_of
-from methods.registry import installed_methods
 from tests.literal_ddpg import LiteralAgent, parameters
 
 # Two episodes of warm-up, then three that learn.
@@ -421,22 +419,6 @@ def test_the_work_of_a_batch_is_that_of_each_plan() -> None:
             for field in ("device_flops", "server_flops", "encode_flops", "decode_flops"):
                 assert np.broadcast_to(getattr(together, field), 30)[row] == getattr(alone, field)
             assert together.uplink_bits[row] == alone.uplink_bits
-
-
-@pytest.mark.parametrize(
-    ("ref", "allowed"),
-    [
-        ("cia[episodes=0]", "1 or more"),
-        ("cia[episodes=2.5]", "a whole number"),
-        ("cia[remembered=0]", "1 or more"),
-        ("cia[beta=1.5]", "0 to 1"),
-        ("cia[guard_band=1]", "0 to below 1"),
-        ("cia[original=image]", "allowed: network, autoencoder"),
-    ],
-)
-def test_options_that_cannot_be_are_refused(ref: str, allowed: str) -> None:
-    with pytest.raises(CoinferError, match=allowed):
-        installed_methods().make(ref)
 
 
 def test_networks_without_measured_plans_are_refused_with_the_command_that_measures() -> None:

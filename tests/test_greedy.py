@@ -12,7 +12,6 @@ import pytest
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.surrogate import Labels, Surrogate, kept_surrogate
 from coinfer.cost import plan_workload, scenario_latency
-from coinfer.errors import CoinferError
 from coinfer.graph import Cut
 from coinfer.method import Context, Library
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Source, Task
@@ -21,6 +20,7 @@ from methods import worlds
 from methods.conformance import MethodContract
 from methods.greedy import Greedy
 from methods.registry import installed_methods
+from tests.graphs import deep
 
 FAMILY = "prune-partition"
 UNITS = {"conv1": 16, "conv4": 32, "conv6": 24, "fc9": 32}
@@ -34,19 +34,7 @@ class TestGreedy(MethodContract):
 
 @cache
 def task() -> Task:
-    graph = worlds.chain(
-        (3, 16, 16),
-        ("conv", 16, 3, 1, 1),
-        ("relu",),
-        ("maxpool", 2),
-        ("conv", 32, 3, 1, 1),
-        ("maxpool", 2),
-        ("conv", 24, 3, 1, 1),
-        ("relu",),
-        ("flatten",),
-        ("fc", 32),
-        ("fc", 10),
-    )
+    graph = deep()
     bare = Task("deep", graph, Source((3, 64, 64)), prune_space=worlds.chain_space(graph))
     return worlds.measured_task(bare, [FAMILY])
 
@@ -222,21 +210,6 @@ def test_without_measured_plans_it_refuses_with_the_command() -> None:
     refusal = Greedy().supports(replace(task(), measured=()))
     assert refusal is not None
     assert "coinfer sweep deep --family prune-partition" in refusal.reason
-
-
-@pytest.mark.parametrize(
-    ("ref", "words"),
-    [
-        ("greedy[ratio=0.95]", "greedy: ratio is 0.95; allowed is 0 to 0.9"),
-        ("greedy[ratio=-0.1]", "greedy: ratio is -0.1; allowed is 0 to 0.9"),
-        ("greedy[ratio=half]", "greedy: ratio is"),
-        ("greedy[guard_band=2]", "greedy: guard_band is 2"),
-    ],
-)
-def test_options_out_of_range_are_refused(ref: str, words: str) -> None:
-    with pytest.raises(CoinferError) as error:
-        installed_methods().make(ref)
-    assert words in str(error.value)
 
 
 def test_one_ratio_has_one_name() -> None:

@@ -15,7 +15,6 @@ from coinfer.accuracy.families import FAMILIES
 from coinfer.accuracy.surrogate import Labels, Surrogate, kept_surrogate
 from coinfer.conventions import CUT_KINDS, convention
 from coinfer.cost import plan_workload, scenario_latency
-from coinfer.errors import CoinferError
 from coinfer.graph import Cut
 from coinfer.method import Context, Library
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Source, Task
@@ -347,24 +346,6 @@ def test_finer_rates_are_an_option() -> None:
     kept = method.grid(box_of("fpgm")).kept[:, 1]  # of 32 filters
     literal_kept = [32 - twentieths * 32 // 20 for twentieths in range(19)]
     assert kept.tolist() == literal_kept * 5
-
-
-@pytest.mark.parametrize(
-    ("ref", "words"),
-    [
-        ("fpgm[guard_band=-0.1]", "fpgm: guard_band is -0.1"),
-        ("bottlenet++[guard_band=1]", "bottlenet++: guard_band is 1.0"),
-        ("fpgm[max_rate=0.95]", "fpgm: max_rate is 0.95; allowed is above 0, up to 0.9"),
-        ("fpgm[step=0]", "fpgm: step is 0.0"),
-        ("fpgm[step=0.8]", "fpgm: step is 0.8"),
-        ("two_step_pruning[least_left=0.05]", "least_left is 0.05; allowed is 0.1 to 1"),
-        ("two_step_pruning[counts=cubic]", "counts is 'cubic'; allowed: log, sixteenths"),
-    ],
-)
-def test_options_out_of_range_are_refused(ref: str, words: str) -> None:
-    with pytest.raises(CoinferError) as error:
-        installed_methods().make(ref)
-    assert words in str(error.value)
 
 
 # -- the made-up measurements that the kit and these tests stand on ------------------------------

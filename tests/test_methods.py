@@ -230,6 +230,48 @@ def test_bad_refs_say_what_is_accepted(ref: str, words: str) -> None:
         installed_methods().make(ref)
 
 
+@pytest.mark.parametrize(
+    ("ref", "words"),
+    [
+        ("amc[episodes=0]", "amc: episodes is 0"),
+        ("amc[episodes=1.5]", "episodes is 1.5; allowed is a whole number"),
+        ("amc[guard_band=1]", "amc: guard_band is 1"),
+        ("cia[episodes=0]", "1 or more"),
+        ("cia[episodes=2.5]", "a whole number"),
+        ("cia[remembered=0]", "1 or more"),
+        ("cia[beta=1.5]", "0 to 1"),
+        ("cia[guard_band=1]", "0 to below 1"),
+        ("cia[original=image]", "allowed: network, autoencoder"),
+        ("three_step[coding=polar]", "coding is 'polar'; allowed: source, jscc, jscc-bsc"),
+        ("three_step[step=0]", "three_step: step is 0.0; allowed is 0.05 to 0.9"),
+        ("three_step[step=1]", "three_step: step is 1.0"),
+        ("three_step[guard_band=2]", "three_step: guard_band is 2.0"),
+        ("ipdr[bits=16]", "ipdr: bits is 16; allowed: 8, 32"),
+        ("ipdr[step=0.01]", "ipdr: step is 0.01"),
+        ("paa[guard_band=-1]", "paa: guard_band is -1"),
+        ("greedy[ratio=0.95]", "greedy: ratio is 0.95; allowed is 0 to 0.9"),
+        ("greedy[ratio=-0.1]", "greedy: ratio is -0.1; allowed is 0 to 0.9"),
+        ("greedy[ratio=half]", "greedy: ratio is"),
+        ("greedy[guard_band=2]", "greedy: guard_band is 2"),
+        ("fpgm[guard_band=-0.1]", "fpgm: guard_band is -0.1"),
+        ("bottlenet++[guard_band=1]", "bottlenet++: guard_band is 1.0"),
+        ("fpgm[max_rate=0.95]", "fpgm: max_rate is 0.95; allowed is above 0, up to 0.9"),
+        ("fpgm[step=0]", "fpgm: step is 0.0"),
+        ("fpgm[step=0.8]", "fpgm: step is 0.8"),
+        ("two_step_pruning[least_left=0.05]", "least_left is 0.05; allowed is 0.1 to 1"),
+        ("two_step_pruning[counts=cubic]", "counts is 'cubic'; allowed: log, sixteenths"),
+        ("partition_huffman[bits=0]", "partition_huffman: bits is 0; allowed is"),
+        ("partition_huffman[bits=9]", "partition_huffman: bits is 9; allowed is"),
+        ("partition_huffman[bits=2.5]", "bits is 2.5; allowed is a whole number"),
+        ("jalad[bits=4]", "unknown option of method 'jalad' 'bits'"),
+    ],
+)
+def test_options_out_of_range_are_refused(ref: str, words: str) -> None:
+    with pytest.raises(CoinferError) as error:
+        installed_methods().make(ref)
+    assert words in str(error.value)
+
+
 def test_a_whole_number_is_the_same_option_as_its_float(tmp_path: Path) -> None:
     path = tmp_path / "stepping.py"
     path.write_text(

@@ -18,7 +18,7 @@ from methods.conformance import MethodContract
 from methods.jalad import Jalad
 from methods.partition_huffman import PartitionHuffman
 from methods.quantised import QuantisedMethod
-from methods.registry import installed_methods
+from tests.graphs import deep
 
 CONVENTIONS = ("harmonised", "cia2021")  # raw8 and PNG at the input
 METHODS = (PartitionHuffman(), PartitionHuffman(bits=4), Jalad())
@@ -37,19 +37,7 @@ class TestJalad(MethodContract):
 @cache
 def task() -> Task:
     """Four blocks; cuts behind the pools, `relu7`, `fc9`, and N."""
-    graph = worlds.chain(
-        (3, 16, 16),
-        ("conv", 16, 3, 1, 1),
-        ("relu",),
-        ("maxpool", 2),
-        ("conv", 32, 3, 1, 1),
-        ("maxpool", 2),
-        ("conv", 24, 3, 1, 1),
-        ("relu",),
-        ("flatten",),
-        ("fc", 256),
-        ("fc", 10),
-    )
+    graph = deep(hidden=256)
     bare = Task("deep", graph, Source((3, 64, 64), png_bits=50e3))
     with_groups = replace(bare, prune_space=worlds.chain_space(graph))
     made = worlds.measured_task(with_groups, ["quantised", "prune-partition"])
@@ -247,21 +235,6 @@ def test_conventions_and_inputs_that_cannot_be_priced_are_refused(method: Quanti
     assert refusal is not None
     assert "sends the input as png, whose size was never measured" in refusal.reason
     assert method.supports(unmeasured, worlds.scenario(convention="harmonised")) is None
-
-
-@pytest.mark.parametrize(
-    ("ref", "words"),
-    [
-        ("partition_huffman[bits=0]", "partition_huffman: bits is 0; allowed is"),
-        ("partition_huffman[bits=9]", "partition_huffman: bits is 9; allowed is"),
-        ("partition_huffman[bits=2.5]", "bits is 2.5; allowed is a whole number"),
-        ("jalad[bits=4]", "unknown option of method 'jalad' 'bits'"),
-    ],
-)
-def test_options_out_of_range_are_refused(ref: str, words: str) -> None:
-    with pytest.raises(CoinferError) as error:
-        installed_methods().make(ref)
-    assert words in str(error.value)
 
 
 def test_measured_plans_have_as_many_payloads_as_plans_or_none() -> None:
