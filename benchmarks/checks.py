@@ -16,6 +16,7 @@ from benchmarks.engines import Done, Engine, make_engine
 from benchmarks.timelimit import CellTimeout, Limit
 from coinfer.errors import CoinferError, one_line
 from methods.checking import (
+    LATE,
     Checked,
     Target,
     check,
@@ -162,7 +163,7 @@ def _result(
 
 
 def _too_long(limit: Limit) -> str:
-    return f"it takes longer than {limit.seconds:g} s"
+    return f"{LATE} {limit.seconds:g} s"
 
 
 def _no_import(target: Target, limit: Limit) -> str:

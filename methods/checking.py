@@ -132,11 +132,17 @@ MENDS: dict[str, Mend] = {
 }
 """By check: a failure's first aid."""
 
+# How a check that ran out of time says so.
+LATE = "it takes longer than"
+_MEND_LATE = (
+    "see whether that line ever ends; where it only needs more time, --timeout gives it more"
+)
 _RAISES = "it raises"
 _MEND_RAISED = (
     "mend that line; a method raises nothing where its supports returns None, and refuses what it "
     "cannot answer by returning a Skip there"
 )
+_MENDS_BY_START = ((_RAISES, _MEND_RAISED), (LATE, _MEND_LATE))
 
 
 @dataclass(frozen=True)
@@ -278,7 +284,7 @@ def failed(
         world: that was asked about, if any.
     """
     mend = MENDS[name]
-    text = _MEND_RAISED if happened.startswith(_RAISES) else mend.text
+    text = next((t for start, t in _MENDS_BY_START if happened.startswith(start)), mend.text)
     asked = world_text(*world) if world else ""
     where = "; ".join(filter(None, (line or _member(method, mend.member), asked)))
     return Checked(name, "fail", promise(name), happened, where, text)

@@ -229,7 +229,9 @@ class MethodContract:
         varies = False
         for task, scenario, cuts in self._questions():
             answers = {repr(self._ask(task, scenario, cuts, entropy=seed)) for seed in range(5)}
-            varies |= len(answers) > 1
+            varies = len(answers) > 1
+            if varies:  # one world shows it
+                break
         if self.method.card.stochastic:
             assert varies, "the card says stochastic, but five seeds give the same answers"
         else:

@@ -264,6 +264,7 @@ def test_a_method_that_hangs_or_crashes_fails_its_check_alone(
     assert failed["happened"].startswith(happened)
     if "longer" in happened:
         assert "first.py:" in failed["where"]
+        assert "--timeout gives it more" in failed["mend"]
 
 
 def test_after_two_checks_that_hang_the_others_are_not_begun(
