@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from math import sqrt
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.codec_variables import IDENTITY
@@ -23,6 +24,7 @@ from coinfer.accuracy.surrogate import (
     Comparison,
     Labels,
     Surrogate,
+    cross_validated,
     fitting_versions,
     kept_surrogate,
     table4,
@@ -125,7 +127,7 @@ class Measured:
         code = closure_hash(["coinfer.accuracy.surrogate"])
         key = [self.labels.data(), to_data(by), list(REGRESSORS), fitting_versions(), code]
         rows: list[dict[str, Any]] = kept_json(
-            "table4", key, lambda: table4(self.labels, by, REGRESSORS)
+            "table4", key, lambda: table4(self.labels, by, REGRESSORS, self._predicted)
         )
         return rows
 
@@ -136,7 +138,12 @@ class Measured:
         Raises:
             CoinferError: when there are too few plans.
         """
-        return kept_surrogate(self.labels)
+        return kept_surrogate(self.labels, predicted=self._predicted)
+
+    @cached_property
+    def _predicted(self) -> Callable[[str], NDArray[np.float64]]:
+        """Held-out predictions by regressor, which Table IV and the choice of one both need."""
+        return cache(partial(cross_validated, self.labels, Comparison()))
 
     @property
     def setting(self) -> str:

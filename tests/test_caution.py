@@ -33,7 +33,7 @@ def _cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     fast = Comparison(repeats=1, candidates=("LinearRegression",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COINFER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("reproduce.measured.kept_surrogate", lambda of: fit_surrogate(of, fast))
+        patch.setattr("reproduce.measured.kept_surrogate", lambda of, **_: fit_surrogate(of, fast))
         yield
 
 

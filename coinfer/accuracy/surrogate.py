@@ -9,10 +9,10 @@ and is fitted anew from them.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -333,20 +333,29 @@ class Surrogate:
         return fit(self.regressor, labels.variables, labels.x, labels.y, labels.std_error, seed)
 
 
-def fit_surrogate(labels: Labels, comparison: Comparison | None = None) -> Surrogate:
+def fit_surrogate(
+    labels: Labels,
+    comparison: Comparison | None = None,
+    predicted: Callable[[str], Floats] | None = None,
+) -> Surrogate:
     """Choose a regressor by its held-out error and fit it to all labels.
 
     The rule: the smallest mean squared error on held-out plans, mean over the repeats of the
     cross-validation; of equal ones the first candidate. Takes seconds for some hundred labels.
+
+    Args:
+        labels: measured accuracies.
+        comparison: how regressors are compared.
+        predicted: held-out predictions by regressor, as of `cross_validated` for these labels and
+            this comparison, where somebody else needs them too; None computes them.
 
     Raises:
         CoinferError: when there are too few labels, or all are equal.
     """
     comparison = comparison or Comparison()
     held = _held(labels, comparison)
-    errors = [
-        held_out(name, labels, held, comparison.seed) - labels.y for name in comparison.candidates
-    ]
+    predicted = predicted or partial(cross_validated, labels, comparison)
+    errors = [predicted(name) - labels.y for name in comparison.candidates]
     quality = []
     for name, error in zip(comparison.candidates, errors, strict=True):
         mse = (error**2).mean(axis=1)
@@ -357,7 +366,11 @@ def fit_surrogate(labels: Labels, comparison: Comparison | None = None) -> Surro
     return Surrogate(labels, comparison, quality[best].regressor, tuple(quality), half_width)
 
 
-def kept_surrogate(labels: Labels, comparison: Comparison | None = None) -> Surrogate:
+def kept_surrogate(
+    labels: Labels,
+    comparison: Comparison | None = None,
+    predicted: Callable[[str], Floats] | None = None,
+) -> Surrogate:
     """As `fit_surrogate`; what was fitted before to the same labels is taken from the cache folder.
 
     Raises:
@@ -370,11 +383,20 @@ def kept_surrogate(labels: Labels, comparison: Comparison | None = None) -> Surr
     # Missing, damaged or unreadable: whatever it is, fitting makes it anew.
     with suppress(OSError, UnicodeError, CoinferError):
         return Surrogate.from_json(place.read_text(encoding="utf-8"))
-    made = fit_surrogate(labels, comparison)
+    made = fit_surrogate(labels, comparison, predicted)
     with suppress(OSError):  # without a cache it is only slower
         place.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(place, made.to_json().encode())
     return made
+
+
+def cross_validated(labels: Labels, comparison: Comparison, name: str) -> Floats:
+    """Predict every label by a regressor fitted without its fold, (repeats, n).
+
+    Raises:
+        CoinferError: when there are too few labels, or all are equal.
+    """
+    return held_out(name, labels, _held(labels, comparison), comparison.seed)
 
 
 def held_out(name: str, labels: Labels, held: NDArray[np.int64], seed: int) -> Floats:
@@ -402,12 +424,17 @@ def table4(
     labels: Labels,
     comparison: Comparison | None = None,
     regressors: Sequence[str] = PAPER_REGRESSORS,
+    predicted: Callable[[str], Floats] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the rows of Table IV for some labels, as plain data.
 
     The paper does not say on which data its columns were computed, so a regressor has three rows:
     `cross-validated` (every label predicted without its fold; mean over the repeats), `split`
     (the first fold held out: 60 of 300) and `in-sample` (fitted and judged on all labels).
+
+    Args:
+        labels, comparison, predicted: as for `fit_surrogate`.
+        regressors: in the order of the rows.
 
     Returns:
         Rows with regressor, protocol, n, p and the fields of `Scores`; regressors in their order.
@@ -419,13 +446,14 @@ def table4(
     held = _held(labels, comparison)
     p, seed = len(labels.variables), comparison.seed
     first = held[0] == 0
+    predicted = predicted or partial(cross_validated, labels, comparison)
     rows = []
     for name in regressors:
-        predicted = held_out(name, labels, held, seed)
+        guesses = predicted(name)
         whole = fit(name, labels.variables, labels.x, labels.y, labels.std_error, seed)
         found = {
-            "cross-validated": _mean([scores(labels.y, guess, p) for guess in predicted]),
-            "split": scores(labels.y[first], predicted[0][first], p),
+            "cross-validated": _mean([scores(labels.y, guess, p) for guess in guesses]),
+            "split": scores(labels.y[first], guesses[0][first], p),
             "in-sample": scores(labels.y, whole(labels.x), p),
         }
         for kind, result in found.items():
