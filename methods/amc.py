@@ -21,7 +21,7 @@ from coinfer.search.amc import Compressed, Compression, compress
 from coinfer.search.problem import predicted
 from coinfer.sources import closure_hash
 from methods import agents
-from methods.predictor import not_measured, predictor_library, surrogate_of
+from methods.predictor import not_predictable, predictor_library, surrogate_of
 from methods.searching import checked_guard_band
 
 # Shares of the work that may stay, the most first: 0.9, 0.8 ... 0.2.
@@ -128,7 +128,7 @@ class Amc(Method):
 
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
         """Refuse networks without measured plans."""
-        return not_measured(task, self.family)
+        return not_predictable(task, self.family)
 
     def build(self, task: Task, context: Context) -> Library:
         """Train an agent for every cap.

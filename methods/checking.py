@@ -71,7 +71,7 @@ MENDS: dict[str, Mend] = {
         "supports",
         "refuse less: the kit's ordinary network has a convolution, a pooling and two linear "
         "layers; a method that needs measured plans refuses with "
-        "methods.predictor.not_measured(task, family)",
+        "methods.predictor.not_predictable(task, family)",
     ),
     "builds_json": Mend(
         "build",

@@ -31,7 +31,7 @@ from methods.predictor import (
     allowed,
     at_the_ends,
     best_of,
-    not_measured,
+    not_predictable,
     predictor_library,
     surrogate_of,
 )
@@ -191,7 +191,7 @@ class Cia(Method):
 
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
         """Refuse networks without measured plans."""
-        return not_measured(task, FAMILY)
+        return not_predictable(task, FAMILY)
 
     def build(self, task: Task, context: Context) -> Library:
         """Train an agent per cut.

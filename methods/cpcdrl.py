@@ -25,7 +25,7 @@ from methods.predictor import (
     Candidate,
     allowed,
     at_the_ends,
-    not_measured,
+    not_predictable,
     predictor_library,
     surrogate_of,
 )
@@ -219,7 +219,7 @@ class Cpcdrl(Method):
 
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
         """Refuse networks without measured plans."""
-        return not_measured(task, self.family)
+        return not_predictable(task, self.family)
 
     def build(self, task: Task, context: Context) -> Library:
         """Fit a predictor to the family's measured plans."""

@@ -29,7 +29,7 @@ from methods.predictor import (
     allowed,
     at_the_ends,
     best_of,
-    not_measured,
+    not_predictable,
     predictor_library,
     surrogate_of,
 )
@@ -98,7 +98,7 @@ class GridMethod(Method):
 
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
         """Refuse networks without measured plans, and payloads that a scenario does not take."""
-        missing = not_measured(task, self.plans)
+        missing = not_predictable(self.task_of(task), self.plans)
         if missing or scenario is None:
             return missing
         reason = _not_sent(self.box_of(task, scenario.convention), scenario)

@@ -15,7 +15,7 @@ import numpy as np
 
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.cautious import LossProcess, kept_loss_process, shape_of
-from coinfer.accuracy.surrogate import Labels, Surrogate, kept_surrogate
+from coinfer.accuracy.surrogate import Labels, Surrogate, kept_surrogate, least_labels
 from coinfer.cost import energy_j, scenario_latency, split_workload
 from coinfer.graph import Cut
 from coinfer.method import Context, Library
@@ -32,6 +32,30 @@ def not_measured(task: Task, family: str) -> Skip | None:
     return Skip(
         f"no measured '{family}' plans of {task.model}; `coinfer sweep {task.model} --family "
         f"{family} --data ... -o TABLE.csv` measures some"
+    )
+
+
+def not_predictable(task: Task, family: str) -> Skip | None:
+    """Return why no predictor can be fitted to a family's measured plans, or None.
+
+    There are none, or fewer than its decision variables ask for; with the command that measures
+    more.
+
+    Raises:
+        CoinferError: as of `search_box`.
+    """
+    missing = not_measured(task, family)
+    if missing is not None:
+        return missing
+    measured = task.plans_of(family)
+    assert measured is not None
+    least = least_labels(len(search_box(task, family).variables))
+    if len(measured.plans) >= least:
+        return None
+    return Skip(
+        f"{len(measured.plans)} measured '{family}' plans of {task.model}, and a predictor takes "
+        f"{least} or more; `coinfer sweep {task.model} --family {family} --data ... --resume -o "
+        "TABLE.csv` measures more"
     )
 
 

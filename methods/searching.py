@@ -23,7 +23,7 @@ from methods.predictor import (
     allowed,
     at_the_ends,
     best_of,
-    not_measured,
+    not_predictable,
     predictor_library,
     process_of,
     surrogate_of,
@@ -119,7 +119,7 @@ class Searching(Method):
         if scenario is not None:
             missing = refusal(scenario, self.minimised)
             return Skip(missing) if missing else None
-        return not_measured(task, self.searched)
+        return not_predictable(task, self.searched)
 
     def build(self, task: Task, context: Context) -> Library:
         """Fit a predictor to the family's measured plans."""

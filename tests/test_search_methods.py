@@ -13,11 +13,15 @@ from coinfer.accuracy.surrogate import Labels, fit_surrogate
 from coinfer.conventions import convention
 from coinfer.cost import energy_j, plan_workload, scenario_latency
 from coinfer.errors import CoinferError
-from coinfer.method import Context, Library
+from coinfer.method import Context, Library, Method
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Task
 from coinfer.search.problem import Environments, Objective, Problem
 from coinfer.search.qho import search
 from coinfer.tasks import make_task
+from methods.bottlenet import BottleNet
+from methods.cia import Cia
+from methods.fpgm import Fpgm
+from methods.greedy import Greedy
 from methods.predictor import allowed, process_of, surrogate_of
 from methods.prune_partition import PrunePartition
 from methods.qho import Qho
@@ -228,6 +232,40 @@ def test_networks_without_measured_plans_are_refused_with_the_command() -> None:
         told = method.supports(plain)
         assert told is not None
         assert f"coinfer sweep alexnet-cifar --family {method.family}" in told.reason
+
+
+@pytest.mark.parametrize(
+    "method", [*METHODS, Fpgm(), BottleNet(), Cia(episodes=3), Greedy()], ids=lambda m: m.card.name
+)
+def test_too_few_measured_plans_are_refused_not_failed_at(method: Method) -> None:
+    """As many as a predictor can just be fitted to are enough, and one fewer is not."""
+    whole = measured_task(small_task(groups=True), plans=40)
+    fewest = next(n for n in range(1, 40) if method.supports(_with_plans(whole, n)) is None)
+    enough, few = _with_plans(whole, fewest), _with_plans(whole, fewest - 1)
+    allowed_cuts = tuple(cut for cut in whole.graph.cuts if cut.kind == "interior")
+    library = method.build(enough, Context(enough, convention("qho2024"), allowed_cuts, 0))
+    assert library.data["plans"] == fewest
+    told = method.supports(few)
+    assert told is not None
+    assert f"and a predictor takes {fewest} or more; `coinfer sweep" in told.reason
+    with pytest.raises(CoinferError, match="too few to fit"):
+        method.build(few, Context(few, convention("qho2024"), allowed_cuts, 0))
+
+
+def _with_plans(task: Task, count: int) -> Task:
+    return replace(
+        task,
+        measured=tuple(
+            replace(
+                measured,
+                plans=measured.plans[:count],
+                accuracies=measured.accuracies[:count],
+                std_errors=measured.std_errors[:count],
+                uplink_bits=measured.uplink_bits[:count],
+            )
+            for measured in task.measured
+        ),
+    )
 
 
 def test_readings_and_settings_of_the_algorithm() -> None:

@@ -462,9 +462,14 @@ def table4(
     return rows
 
 
+def least_labels(variables: int, comparison: Comparison | None = None) -> int:
+    """Return how many labels it takes to compare regressors on, at the least."""
+    return max(variables + 3, 2 * (comparison or Comparison()).folds)
+
+
 def _held(labels: Labels, comparison: Comparison) -> NDArray[np.int64]:
     """Return the folds of some labels, once there are enough to compare anything on."""
-    least = max(len(labels.variables) + 3, 2 * comparison.folds)
+    least = least_labels(len(labels.variables), comparison)
     if len(labels) < least:
         raise CoinferError(
             f"{len(labels)} measured plans are too few to fit an accuracy of "
