@@ -216,10 +216,17 @@ def list_tables(as_json: bool) -> None:
     import json
 
     from benchmarks.recipe_study import LENGTHS, SPARSITIES
-    from benchmarks.tables import find_study, shipped_table, study_names, table_names
+    from benchmarks.tables import (
+        cross_check_names,
+        find_study,
+        shipped_table,
+        study_names,
+        table_names,
+    )
     from coinfer.serial import to_data
 
-    tables = [shipped_table(name) for name in table_names()]
+    checks = cross_check_names()
+    tables = [shipped_table(name) for name in (*table_names(), *checks)]
     studies = [find_study(name) for name in study_names()]
     if as_json:
         about = {t.origin.name: to_data(t.origin) | {"samples": len(t.samples)} for t in tables}
@@ -229,6 +236,7 @@ def list_tables(as_json: bool) -> None:
     told = {
         t.origin.name: f"{len(t.samples)} of {t.origin.target} plans, family {t.origin.family}, "
         f"recipe {t.origin.recipe.label}, {t.origin.data}"
+        + (", a cross-check that no method learns from" if t.origin.name in checks else "")
         for t in tables
     }
     whole = len(LENGTHS) * len(SPARSITIES)

@@ -31,26 +31,35 @@ class Study:
 
 
 def table_names() -> list[str]:
-    """Return the names of the shipped tables, in order."""
+    """Return the names of the shipped tables that methods learn from and rows show, in order."""
     return _names("tables")
 
 
+def cross_check_names() -> list[str]:
+    """Return the names of the shipped tables that are only held against others, in order.
+
+    The same plans on two networks, say: no method learns from them, and no row shows them.
+    """
+    return _names("crosschecks")
+
+
 def shipped_table(name: str) -> Table:
-    """Return a shipped table.
+    """Return a shipped table, of a cross-check too.
 
     Raises:
         UnknownNameError: when there is none of that name.
         CoinferError: when its file is damaged.
     """
-    if name not in table_names():
-        raise UnknownNameError("measurement table", name, table_names())
-    return _shipped(name)
+    for kind, names in (("tables", table_names()), ("crosschecks", cross_check_names())):
+        if name in names:
+            return _shipped(kind, name)
+    raise UnknownNameError("measurement table", name, [*table_names(), *cross_check_names()])
 
 
 @cache
-def _shipped(name: str) -> Table:
+def _shipped(kind: str, name: str) -> Table:
     """A shipped table, read once: files of a release stay, and a report asks for them often."""
-    with as_file(files("benchmarks").joinpath("tables")) as folder:
+    with as_file(files("benchmarks").joinpath(kind)) as folder:
         return read_table(folder / f"{name}.csv")
 
 

@@ -29,9 +29,9 @@ def _figures() -> Iterable[str]:
 
 
 def _tables() -> Iterable[str]:
-    from benchmarks.tables import study_names, table_names
+    from benchmarks.tables import cross_check_names, study_names, table_names
 
-    return [*table_names(), *study_names()]
+    return [*table_names(), *cross_check_names(), *study_names()]
 
 
 @click.command("reproduce")

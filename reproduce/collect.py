@@ -212,22 +212,26 @@ def tables_for_agreement(name: str | None) -> list[Measured]:
 
     Args:
         name: of a shipped table, or FILE.csv; None is the largest of the network that ours stands
-            for.
+            for, cross-checks included.
 
     Raises:
         CoinferError: when there is none, none to hold it against, or one is damaged.
     """
-    from benchmarks.tables import find_table, shipped_table, table_names
+    from benchmarks.tables import cross_check_names, find_table, shipped_table, table_names
     from reproduce.measured import Measured
 
-    small, family, data = _FIGURES_TABLE
-    large = _shipped(_STANDS_FOR, family, data) if name is None else Measured(find_table(name))
+    small, *kind = _FIGURES_TABLE
+    every = [Measured(shipped_table(one)) for one in (*table_names(), *cross_check_names())]
+    if name is None:
+        ours = [one for one in every if one.place == (_STANDS_FOR, *kind)]
+        large = max(ours, key=lambda one: len(one.table.samples), default=None)
+    else:
+        large = Measured(find_table(name))
     if large is None:
         raise CoinferError(
             f"no measurement table of {_STANDS_FOR} ships; give one that `coinfer sweep` wrote, "
             "--table FILE.csv"
         )
-    every = map(Measured, map(shipped_table, table_names()))
     beside = [one for one in every if one.place == (small, *large.place[1:])]
     if not beside:
         raise CoinferError(

@@ -164,6 +164,21 @@ def test_the_command_writes_the_figure_and_what_it_rests_on(tmp_path: Path) -> N
     assert about["large"]["table"] == "alexnet-made"
 
 
+def test_the_shipped_cross_check_is_drawn(tmp_path: Path) -> None:
+    done = CliRunner().invoke(
+        reproduce,
+        ["agreement", "--out", str(tmp_path)],
+        catch_exceptions=False,
+        standalone_mode=False,
+    )
+    assert done.return_value == 0
+    about = json.loads((tmp_path / "agreement.json").read_text())
+    assert about["large"]["table"] == "alexnet-qho-quick"
+    assert {one["recipe"] for one in about["small"]} == {"cpu-v1", "quick-v2"}
+    for one in about["small"]:
+        assert one["agreement"]["pairs"] >= LEAST_PAIRS
+
+
 def test_without_a_table_of_the_small_network_it_says_so(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
     write_table(path, replace(small(), origin=replace(small().origin, family="none-such")))

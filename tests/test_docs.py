@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from benchmarks.tables import shipped_table, study_names, table_names
+from benchmarks.tables import cross_check_names, shipped_table, study_names, table_names
 from coinfer.accuracy.recipe import recipe
 from coinfer.cli import cli, run
 from coinfer.plugins import METHOD_GROUP, PART_GROUP, load_file
@@ -165,7 +165,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
 
 
 def test_tables_and_recipes_are_what_the_readme_calls_them() -> None:
-    for name in table_names():
+    for name in (*table_names(), *cross_check_names()):
         origin = shipped_table(name).origin
         assert name == f"{origin.model}-{origin.family}-{origin.recipe.name}"
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -28,6 +28,7 @@ from benchmarks.runner import Summary
 from benchmarks.selections import selections_names, shipped_selections, write_selections
 from benchmarks.store import Store
 from benchmarks.sweep import Step
+from benchmarks.tables import cross_check_names, shipped_table, table_names
 from benchmarks.trainings import Trained, Training
 from benchmarks.verify import chosen_plans, measured_by, run_verification
 from coinfer.accuracy.box import search_box
@@ -47,6 +48,21 @@ from reproduce.rates import standing
 MODEL = "alexnet-cifar"
 CELL = Cell(MODEL, "fpgm", "raspberry-pi-3b+", "tesla-p100", "4g", convention="qho2024")
 IMAGES = 400
+
+
+def test_no_method_learns_from_a_cross_check() -> None:
+    names = cross_check_names()
+    assert names
+    models = {shipped_table(name).origin.model for name in names}
+    assert not {*names} & {*table_names()}
+    learnt = {t.origin.name for model in models for t in tables_behind(model)}
+    assert not learnt & {*names}
+
+
+def tables_behind(model: str) -> list[Table]:
+    """The tables that methods learn from and rows show."""
+    known = measured.measurements(model)
+    return [] if known is None else [*known.tables, *known.untrained]
 
 
 def table(of: str, *, test_correct: int | None = None, **origin: Any) -> Table:

@@ -20,7 +20,7 @@ import pytest
 from benchmarks import recipe_study, sweep, sweep_cli
 from benchmarks.engines import LokyEngine
 from benchmarks.sweep import run_sweep
-from benchmarks.tables import find_study, shipped_table, study_names, table_names
+from benchmarks.tables import cross_check_names, find_study, shipped_table, study_names, table_names
 from benchmarks.trainings import Trained, Training
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.checkpoints import Checkpoint
@@ -278,11 +278,12 @@ def test_of_a_family_that_nobody_trains_a_sweep_measures_every_plan_untrained(
 def test_the_list_of_tables_says_how_far_each_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert coinfer(["list", "tables"]) == 0
     told = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
-    assert list(told) == [*table_names(), *study_names()]
-    for name in table_names():
+    assert list(told) == [*table_names(), *cross_check_names(), *study_names()]
+    for name in (*table_names(), *cross_check_names()):
         table = shipped_table(name)
         start = f"{len(table.samples)} of {table.origin.target} plans, family {table.origin.family}"
         assert told[name].startswith(start)
+        assert told[name].endswith("no method learns from") == (name in cross_check_names())
     for name in study_names():
         assert told[name].startswith(f"{len(find_study(name).rows)} of 28 trainings")
     assert coinfer(["list", "tables", "--json"]) == 0

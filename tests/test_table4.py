@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import tables
-from benchmarks.tables import largest_table, shipped_table, table_names
+from benchmarks.tables import cross_check_names, largest_table, shipped_table, table_names
 from coinfer.accuracy.families import FAMILIES
 from coinfer.accuracy.recipe import DIGITS
 from coinfer.accuracy.regressors import OUR_REGRESSORS, PAPER_REGRESSORS
@@ -36,7 +36,7 @@ from tests.measurements import sampled, table, with_test_set
 ABOUT_PREDICTORS = [c for c in papers()["Q"].claims if c.stem == "Q-t4"]
 
 
-@pytest.fixture(scope="module", params=table_names())
+@pytest.fixture(scope="module", params=[*table_names(), *cross_check_names()])
 def shipped(request: pytest.FixtureRequest) -> Table:
     return shipped_table(request.param)
 
