@@ -217,13 +217,12 @@ def tables_for_agreement(name: str | None) -> list[Measured]:
     Raises:
         CoinferError: when there is none, none to hold it against, or one is damaged.
     """
-    from benchmarks.tables import cross_check_names, find_table, shipped_table, table_names
+    from benchmarks.tables import find_table
     from reproduce.measured import Measured
 
     small, *kind = _FIGURES_TABLE
-    every = [Measured(shipped_table(one)) for one in (*table_names(), *cross_check_names())]
     if name is None:
-        ours = [one for one in every if one.place == (_STANDS_FOR, *kind)]
+        ours = [one for one in _every() if one.place == (_STANDS_FOR, *kind)]
         large = max(ours, key=lambda one: len(one.table.samples), default=None)
     else:
         large = Measured(find_table(name))
@@ -232,7 +231,7 @@ def tables_for_agreement(name: str | None) -> list[Measured]:
             f"no measurement table of {_STANDS_FOR} ships; give one that `coinfer sweep` wrote, "
             "--table FILE.csv"
         )
-    beside = [one for one in every if one.place == (small, *large.place[1:])]
+    beside = [one for one in _every() if one.place == (small, *large.place[1:])]
     if not beside:
         raise CoinferError(
             f"no table of {small} ships for family {large.place[1]} on {large.place[2]}, to hold "
@@ -310,13 +309,22 @@ def shipped_facts(reads: str) -> Facts | None:
     from benchmarks.comparison import comparison_names
     from benchmarks.tables import study_names
 
-    model, family, data = _FIGURES_TABLE
+    small, *kind = _FIGURES_TABLE
     ships = {
-        "tables": lambda: _shipped(_STANDS_FOR, family, data) and _shipped(model, family, data),
+        "tables": lambda: {(_STANDS_FOR, *kind), (small, *kind)} <= {x.place for x in _every()},
         "study": study_names,
         "comparison": comparison_names,
     }
     return facts_of_file(reads, None) if reads in ships and ships[reads]() else None
+
+
+@cache
+def _every() -> tuple[Measured, ...]:
+    """Every shipped table, cross-checks included."""
+    from benchmarks.tables import cross_check_names, shipped_table, table_names
+    from reproduce.measured import Measured
+
+    return tuple(Measured(shipped_table(one)) for one in (*table_names(), *cross_check_names()))
 
 
 @cache

@@ -31,6 +31,7 @@ from reports.rowtable import MAX_ROWS
 from reports.site import MARK, pages, texts_of, write_report
 from reports.standings import standings
 from reproduce.claims import papers
+from reproduce.collect import shipped_facts
 from reproduce.facts import Facts
 from reproduce.figures import figure, figures
 from reproduce.scorecard import judge_all
@@ -760,3 +761,10 @@ def test_rows_at_one_cut_at_a_time_are_no_race() -> None:
     ]
     assert standings(at_a_cut, Catalog()) == []
     assert len(standings([*rows, *at_a_cut], Catalog())) == 1
+
+
+def test_figures_of_what_ships_need_no_row_of_the_store() -> None:
+    kinds = {one.reads for one in figures().values()}
+    for reads in ("tables", "study", "comparison"):
+        assert reads in kinds
+        assert shipped_facts(reads) is not None
