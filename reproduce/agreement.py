@@ -250,6 +250,8 @@ def draw(smalls: Sequence[Measured], large: Measured) -> Figure:
             f"{answer.pairs} plans"
         )
         axis.set_xlabel(f"{small.place[0]}, recipe {small.table.origin.recipe.label} (%)")
+    # Above the panels: within them it would hide points.
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper center", ncols=2)
     figure.axes[0].set_ylabel(f"{large.place[0]}, recipe {large.table.origin.recipe.label} (%)")
     figure.text(0.008, 0.012, "\n".join(foot), fontsize=5.8, va="bottom", linespacing=1.4)
     return figure
@@ -272,7 +274,6 @@ def _scatter(axis: Axes, found: Sequence[Pair]) -> None:
             elinewidth=0.6,
         )
     axis.grid(visible=True)
-    axis.legend(loc="lower right")
 
 
 def provenance(smalls: Sequence[Measured], large: Measured) -> dict[str, Any]:
