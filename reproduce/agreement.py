@@ -159,31 +159,38 @@ def agreement(found: Sequence[Pair]) -> Agreement:
             f"{LEAST_PAIRS} or more"
         )
     first, second = np.array([one.accuracies for one in found]).T
-    limits = bootstrap(
-        (first, second),
-        spearman,
-        paired=True,
-        vectorized=False,
-        n_resamples=_RESAMPLES,
-        confidence_level=CONFIDENCE,
-        rng=np.random.default_rng(_SEED),
-    ).confidence_interval
-    return Agreement(
-        len(found),
-        spearman(first, second),
-        float(limits.low),
-        float(limits.high),
-        concordance(first, second),
-    )
+    rho = spearman(first, second)
+    low = high = rho
+    if abs(rho) < 1:  # of full agreement every resample agrees fully
+        limits = bootstrap(
+            (first, second),
+            _spearman,
+            paired=True,
+            vectorized=True,
+            n_resamples=_RESAMPLES,
+            confidence_level=CONFIDENCE,
+            rng=np.random.default_rng(_SEED),
+        ).confidence_interval
+        low, high = float(limits.low), float(limits.high)
+    return Agreement(len(found), rho, low, high, concordance(first, second))
 
 
 def spearman(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     """Return Spearman's rank correlation: Pearson's of mean ranks; 0 where one side is constant."""
+    return float(_spearman(first, second, axis=-1))
+
+
+def _spearman(
+    first: NDArray[np.float64], second: NDArray[np.float64], axis: int
+) -> NDArray[np.float64]:
+    """As `spearman`, of many resamples at once."""
     from scipy.stats import rankdata
 
-    ranks = [rankdata(one) - (len(one) + 1) / 2 for one in (first, second)]
-    norms = [float(np.sqrt(one @ one)) for one in ranks]
-    return float(ranks[0] @ ranks[1]) / (norms[0] * norms[1]) if all(norms) else 0.0
+    a, b = (rankdata(x, axis=axis) - (x.shape[axis] + 1) / 2 for x in (first, second))
+    norms = np.sqrt((a * a).sum(axis) * (b * b).sum(axis))
+    found: NDArray[np.float64] = np.zeros(norms.shape)
+    np.divide((a * b).sum(axis), norms, out=found, where=norms > 0)
+    return found
 
 
 def concordance(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
