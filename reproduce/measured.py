@@ -6,39 +6,29 @@ unpruned network after the same recipe, and the two are compared image by image 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
+from functools import cache, cached_property
 from math import sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.codec_variables import IDENTITY
 from coinfer.accuracy.recipe import RECIPES
-from coinfer.accuracy.regressors import PAPER_REGRESSORS, REGRESSORS
+from coinfer.accuracy.regressors import PAPER_REGRESSORS
 from coinfer.accuracy.sampling import corners
-from coinfer.accuracy.surrogate import (
-    Comparison,
-    Labels,
-    Surrogate,
-    cross_validated,
-    fitting_versions,
-    kept_surrogate,
-    table4,
-)
+from coinfer.accuracy.surrogate import Comparison, Labels, Surrogate
 from coinfer.accuracy.table import Sample, Table
-from coinfer.cachefolder import kept_json
 from coinfer.errors import CoinferError
 from coinfer.plan import Plan, kept_channels
 from coinfer.refs import parse_ref
 from coinfer.serial import content_hash, to_data
-from coinfer.sources import closure_hash
 from coinfer.tasks import make_task
 from reproduce.claims import TableMeasure
 from reproduce.facts import Gap
+from reproduce.fits import Fits, fits_of
 
 HELD_OUT = "cross-validated"
 """The protocol of Table IV whose numbers are held against the paper's."""
@@ -117,19 +107,13 @@ class Measured:
         return content_hash({"origin": to_data(self.table.origin), "samples": found})
 
     @cached_property
-    def table4(self) -> list[dict[str, Any]]:
+    def table4(self) -> list[Mapping[str, Any]]:
         """The rows of Table IV, the paper's regressors first, as of `surrogate.table4`.
 
         Raises:
             CoinferError: when there are too few plans.
         """
-        by = Comparison()
-        code = closure_hash(["coinfer.accuracy.surrogate"])
-        key = [self.labels.data(), to_data(by), list(REGRESSORS), fitting_versions(), code]
-        rows: list[dict[str, Any]] = kept_json(
-            "table4", key, lambda: table4(self.labels, by, REGRESSORS, self._predicted)
-        )
-        return rows
+        return list(self._fits.table4)
 
     @cached_property
     def surrogate(self) -> Surrogate:
@@ -138,12 +122,11 @@ class Measured:
         Raises:
             CoinferError: when there are too few plans.
         """
-        return kept_surrogate(self.labels, predicted=self._predicted)
+        return self._fits.surrogate(self.labels)
 
     @cached_property
-    def _predicted(self) -> Callable[[str], NDArray[np.float64]]:
-        """Held-out predictions by regressor, which Table IV and the choice of one both need."""
-        return cache(partial(cross_validated, self.labels, Comparison()))
+    def _fits(self) -> Fits:
+        return fits_of(self.labels, self.table.origin.name)
 
     @property
     def setting(self) -> str:

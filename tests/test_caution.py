@@ -15,12 +15,13 @@ from click.testing import CliRunner
 from benchmarks.verify import FAMILY
 from coinfer.accuracy.cautious import fit_loss_process
 from coinfer.accuracy.scores import folds
-from coinfer.accuracy.surrogate import Comparison, fit_surrogate
+from coinfer.accuracy.surrogate import Comparison, Labels, fit_surrogate
 from coinfer.accuracy.table import Table, write_table
 from coinfer.errors import CoinferError
 from reproduce import caution
 from reproduce.caution import chosen_labels, floor_of, lines
 from reproduce.cli import reproduce
+from reproduce.fits import Fits
 from reproduce.measured import Measured
 from tests.measurements import sampled, with_test_set
 
@@ -31,9 +32,14 @@ PROCESS = "process of the loss, confidence=0.9"
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> object:
     """A cache of its own; and the paper's way with a regressor that is fitted at once."""
     fast = Comparison(repeats=1, candidates=("LinearRegression",))
+
+    def fits_of(labels: Labels, _name: str) -> Fits:
+        chosen = fit_surrogate(labels, fast)
+        return Fits((), chosen.regressor, chosen.quality, chosen.half_width)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COINFER_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("reproduce.measured.kept_surrogate", lambda of, **_: fit_surrogate(of, fast))
+        patch.setattr("reproduce.measured.fits_of", fits_of)
         yield
 
 
