@@ -16,6 +16,7 @@ import json
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -124,6 +125,7 @@ def pairs(small: Measured, large: Measured) -> tuple[Pair, ...]:
     return tuple(found)
 
 
+@lru_cache(maxsize=8)  # asked for every pair of tables, by every file that is written
 def _beginning(measured: Measured) -> tuple[DesignPoint, ...]:
     """The points of a table's design that do not depend on what was measured."""
     count = len(corners(measured.box)) + SOBOL_POINTS
