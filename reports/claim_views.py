@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from reports.numbers import slug
@@ -40,8 +40,8 @@ def verdict_tiles(judged: Sequence[Judged]) -> list[dict[str, Any]]:
     ]
 
 
-def claim_view(one: Judged, anchors: Collection[str]) -> dict[str, Any]:
-    """A judged claim; numbers link to those rows whose keys are in `anchors`."""
+def claim_view(one: Judged, pages: Mapping[str, str]) -> dict[str, Any]:
+    """A judged claim; numbers link to the rows that a page shows, by the rows' keys."""
     figure = figure_of(one.claim)
     return {
         "id": one.claim.id,
@@ -70,7 +70,7 @@ def claim_view(one: Judged, anchors: Collection[str]) -> dict[str, Any]:
                 "value": number_text(used.value, one.claim.unit),
                 "evidence": used.evidence,
                 "rows": [
-                    {"key": key, "short": key[:KEY_DIGITS], "shown": key in anchors}
+                    {"key": key, "short": key[:KEY_DIGITS], "page": pages.get(key)}
                     for key in used.rows
                 ],
             }

@@ -13,7 +13,7 @@ from reports.claim_views import claim_view, finding_view
 from reports.drawings import Figures, draw_all
 from reports.figure_pages import figure_views
 from reports.method_pages import method_views
-from reports.rowtable import anchors, set_aside
+from reports.rowtable import anchors, in_order, set_aside
 from reports.standings import Standings, predictions, shifts, standings
 from reproduce.claims import Claim, Finding, papers
 from reproduce.collect import facts_of
@@ -81,6 +81,11 @@ class Content:
         return one_per_cell(self.found)
 
     @cached_property
+    def ordered(self) -> list[Checked]:
+        """One row per cell, as the pages of rows show them."""
+        return in_order(self.shown)
+
+    @cached_property
     def current(self) -> list[Row]:
         """Rows that the code at hand would compute: all that is compared."""
         return [one.row for one in self.shown if one.state == "current"]
@@ -108,8 +113,8 @@ class Content:
     @cached_property
     def claims(self) -> list[dict[str, Any]]:
         """Claims as pages show them."""
-        keys = anchors(self.shown)
-        return [claim_view(one, keys) for one in self.judged]
+        pages = anchors(self.ordered)
+        return [claim_view(one, pages) for one in self.judged]
 
     @cached_property
     def findings(self) -> list[dict[str, Any]]:

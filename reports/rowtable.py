@@ -15,43 +15,82 @@ from reports.numbers import natural, rate_text, slug
 if TYPE_CHECKING:
     from benchmarks.freshness import Checked
 
-# A page of more rows is slow to open; the rest is in the store, and `coinfer export` has it.
+# A page of more rows is slow to open.
 MAX_ROWS = 1000
 
 KEY_DIGITS = 8
 
 
-def row_page(shown: Sequence[Checked], run_numbers: Mapping[str, int]) -> dict[str, Any]:
-    """What the template of the rows needs.
+def row_pages(ordered: Sequence[Checked], run_numbers: Mapping[str, int]) -> list[dict[str, Any]]:
+    """What the template of the rows needs, page by page; a page has a `name` and a `title`.
 
     Args:
-        shown: one row per cell, in any order.
+        ordered: one row per cell, as of `in_order`.
         run_numbers: the number of each run on the page of provenance, by its id.
     """
-    ordered = in_order(shown)
-    table = ordered[:MAX_ROWS]
     parts = [p for p in LATENCY_PARTS if any(one.row.result.latency.get(p) for one in ordered)]
     results = [one.row.result for one in ordered]
-    return {
-        "groups": [
-            {
-                "title": _group_title(place),
-                "rows": [_row(one, parts, run_numbers) for one in members],
-            }
-            for place, members in groupby(table, _group)
-        ],
-        "shown_count": len(table),
+    listed = [
+        {
+            "name": page_name(place),
+            "range": f"{place + 1:,} to {place + len(block):,}",
+            "of": _contents(block),
+        }
+        for place, block in _blocks(ordered)
+    ]
+    shared = {
+        "pages": listed,
+        "row_count": len(ordered),
         "parts": [(part, _part_name(part)) for part in parts],
         "empty_parts": [_part_name(part) for part in LATENCY_PARTS if part not in parts],
         "optional": _optional_columns(results),
         "assumptions": sorted({text for result in results for text in result.assumptions}),
         "published": _published_accuracies(ordered),
     }
+    return [
+        {
+            **shared,
+            "name": about["name"],
+            "title": "Rows" if len(listed) == 1 else f"Rows {about['range']}",
+            "range": about["range"],
+            "groups": [
+                {
+                    "title": _group_title(place),
+                    "rows": [_row(one, parts, run_numbers) for one in members],
+                }
+                for place, members in groupby(block, _group)
+            ],
+        }
+        for about, (_, block) in zip(listed, _blocks(ordered), strict=True)
+    ]
 
 
-def anchors(shown: Sequence[Checked]) -> set[str]:
-    """Keys of the rows that the page shows, so that a link to them leads somewhere."""
-    return {one.row.key for one in in_order(shown)[:MAX_ROWS]}
+def anchors(ordered: Sequence[Checked]) -> dict[str, str]:
+    """Return the page that shows a row, by the row's key.
+
+    Args:
+        ordered: one row per cell, as of `in_order`.
+    """
+    return {one.row.key: page_name(place) for place, one in enumerate(ordered)}
+
+
+def page_name(place: int) -> str:
+    """Return the file name of the page that shows the row at a place, from 0."""
+    number = place // MAX_ROWS + 1
+    return "rows.html" if number == 1 else f"rows-{number}.html"
+
+
+def _blocks(ordered: Sequence[Checked]) -> list[tuple[int, Sequence[Checked]]]:
+    """The rows of every page with the place of the first; one page without rows where none is."""
+    places = range(0, max(len(ordered), 1), MAX_ROWS)
+    return [(place, ordered[place : place + MAX_ROWS]) for place in places]
+
+
+def _contents(block: Sequence[Checked]) -> str:
+    """The networks and conventions of a page, in order."""
+    cells = [one.row.cell for one in block]
+    places = dict.fromkeys((cell.model, cell.convention) for cell in cells)
+    return "; ".join(f"{model}, {convention}" for model, convention in places)
 
 
 def set_aside(shown: Sequence[Checked]) -> list[dict[str, Any]]:

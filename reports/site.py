@@ -21,7 +21,7 @@ from reports.method_pages import method_page
 from reports.numbers import base_name
 from reports.origins import presets_told, run_told, selections_told, tables_told
 from reports.overview import predictions_view, shifts_view, standings_view
-from reports.rowtable import row_page
+from reports.rowtable import row_pages
 from reports.templating import environment, load, script_hash, source_of
 from reports.whatif import embedded, whatif_data
 from reproduce.claims import papers, tolerance_text
@@ -174,13 +174,6 @@ def pages(content: Content, templates: Path | None = None) -> dict[str, str]:
             script="whatif.js",
             data=_markup(embedded(whatif_data(content.current, content.catalog))),
         ),
-        "rows.html": site.page(
-            "rows.html",
-            "Rows",
-            row_count=len(content.shown),
-            superseded=len(content.found) - len(content.shown),
-            **row_page(content.shown, site.run_numbers),
-        ),
         "provenance.html": site.page(
             "provenance.html",
             "Provenance",
@@ -190,6 +183,9 @@ def pages(content: Content, templates: Path | None = None) -> dict[str, str]:
             tables=tables_told(content.facts.tables),
         ),
     }
+    for rows in row_pages(content.ordered, site.run_numbers):
+        older = len(content.found) - len(content.shown)
+        found[rows["name"]] = site.page("rows.html", here="rows.html", superseded=older, **rows)
     for figure in content.figure_views:
         found[figure["page"]] = site.page(
             "figure.html", figure["title"], here="figures.html", figure=figure

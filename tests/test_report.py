@@ -25,6 +25,7 @@ from coinfer.cli import run as coinfer
 from coinfer.errors import CoinferError
 from coinfer.hardware import Link, Processor
 from coinfer.presets import built_in_presets
+from reports import rowtable
 from reports.cli import report
 from reports.content import Content
 from reports.rowtable import MAX_ROWS
@@ -365,10 +366,36 @@ def test_assumptions_are_told_once_and_only_where_there_are_any() -> None:
     assert "Assumptions and notes" not in Page(page_of(rows)).text
 
 
-def test_long_tables_are_cut_and_say_so() -> None:
-    rows = [timed("all_local", seed=seed) for seed in range(MAX_ROWS + 5)]
-    text = " ".join(Page(page_of(rows)).text.split())
-    assert f"The first {MAX_ROWS} of {MAX_ROWS + 5} rows" in text
+def test_long_tables_go_on_on_further_pages() -> None:
+    rows = [timed("all_local", seed=seed) for seed in range(2 * MAX_ROWS + 5)]
+    every = pages_of(rows)
+    names = ["rows.html", "rows-2.html", "rows-3.html"]
+    assert sorted(name for name in every if name.startswith("rows")) == sorted(names)
+    pages_ = [Page(every[name]) for name in names]
+    ids = [{one for one in page.ids if one.startswith("row-")} for page in pages_]
+    assert [len(one) for one in ids] == [MAX_ROWS, MAX_ROWS, 5]
+    assert set.union(*ids) == {f"row-{row.key}" for row in rows}
+    for page in pages_:
+        assert set(names) <= set(page.links)
+    assert "Rows 2,001 to 2,005 of 2,005" in flat(every["rows-3.html"])
+    # Rows of one question are in order over the pages.
+    assert f"all_local, seed {MAX_ROWS - 1}" in flat(every["rows.html"])
+    assert f"all_local, seed {MAX_ROWS} " in flat(every["rows-2.html"])
+
+
+def test_numbers_link_to_the_page_that_shows_their_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rowtable, "MAX_ROWS", 2)
+    rows = grid({})
+    every = pages_of(rows)
+    linked = [link for link in Page(every["scorecard.html"]).links if "#row-" in link]
+    assert {link.partition("#")[0] for link in linked} > {"rows.html"}
+    for link in linked:
+        name, _, anchor = link.partition("#")
+        assert anchor in Page(every[name]).ids
+
+
+def test_a_report_without_rows_has_its_page_of_them() -> None:
+    assert rowtable.row_pages([], {})[0]["name"] == "rows.html"
 
 
 # Rows that other code computed.
