@@ -146,6 +146,8 @@ def read_baseline(path: Path) -> Baseline:
             f"baseline '{path}' is damaged: {type(error).__name__}: {error}"
         ) from None
     found = {one.cell: one for one in outcomes}
+    if not found:
+        raise CoinferError(f"baseline '{path}' has no cells, so that anything passes")
     if len(found) < len(outcomes):
         raise CoinferError(f"baseline '{path}' is damaged: a cell is there twice")
     return Baseline(found, stochastic, origin, _lines(text, found))
@@ -162,6 +164,10 @@ def _outcome(entry: Any) -> Outcome:
     cell = from_data({name: entry[name] for name in _CELL if name in entry}, Cell)
     rest = {name: value for name, value in entry.items() if name not in _CELL}
     outcome = from_data({"cell": vars(cell), **rest}, Outcome)
+    for name in ("latency_s", "energy_j"):
+        value = getattr(outcome, name)
+        if value is not None and value < 0.0:
+            raise CoinferError(f"a cell of {cell.method} has {name} {value!r}; accepted: >= 0")
     if outcome.status == "ok" and outcome.latency_s is None:
         raise CoinferError(f"a cell of {cell.method} is 'ok' and has no latency_s")
     return outcome

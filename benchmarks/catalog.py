@@ -45,6 +45,11 @@ class Catalog:
         """Return the method named by a ref."""
         return _method(self, ref)
 
+    def is_bound(self, ref: str) -> bool:
+        """Whether a method, by its ref, is a bound that competes with nobody; unknown ones do."""
+        found = self.methods.classes.get(ref.partition("[")[0])
+        return found is not None and found.card.bound
+
     def scenario(self, cell: Cell) -> Scenario:
         """Return the scenario of a cell.
 

@@ -9,7 +9,7 @@ import csv
 import io
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean, median
@@ -32,14 +32,20 @@ _STATUSES = ("ok", "infeasible", "skipped", "failed")
 
 @dataclass(frozen=True)
 class Side:
-    """The outcomes of a store, by method and place."""
+    """The outcomes of a store, by method and place.
+
+    Attributes:
+        places: outcomes by seed.
+        bounds: methods that compete with nobody.
+    """
 
     places: Mapping[Cell, Seeds]
+    bounds: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, outcomes: Iterable[Outcome]) -> Side:
+    def of(cls, outcomes: Iterable[Outcome], bounds: Collection[str] = ()) -> Side:
         """Return outcomes as a side."""
-        return cls(by_place(outcomes))
+        return cls(by_place(outcomes), frozenset(bounds))
 
     @cached_property
     def winners(self) -> dict[Cell, Cell]:
@@ -47,7 +53,8 @@ class Side:
         best: dict[Cell, tuple[float, str, Cell]] = {}
         for cell in self.places:
             latency_s = self.latency_s(cell)
-            if latency_s is not None and math.isfinite(latency_s):
+            competes = cell.method not in self.bounds
+            if competes and latency_s is not None and math.isfinite(latency_s):
                 mine = (latency_s, cell.method, cell)
                 best[question_of(cell)] = min(best.get(question_of(cell), mine), mine)
         return {question: cell for question, (_, _, cell) in best.items()}

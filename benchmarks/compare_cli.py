@@ -40,6 +40,7 @@ def compare(a: Path, b: Path, format_: str, output: Path | None, show: int) -> N
 
 
 def _side(path: Path) -> Side:
+    from benchmarks.catalog import Catalog
     from benchmarks.compare import Side
     from benchmarks.freshness import Checked, one_per_cell
     from benchmarks.outcomes import outcome_of
@@ -47,4 +48,6 @@ def _side(path: Path) -> Side:
 
     with Store.open(path, create=False, readonly=True) as store:
         rows = one_per_cell(map(Checked, store.rows()))
-    return Side.of(outcome_of(one.row) for one in rows)
+    catalog = Catalog()
+    bounds = {one.row.cell.method for one in rows if catalog.is_bound(one.row.cell.method)}
+    return Side.of((outcome_of(one.row) for one in rows), bounds)

@@ -107,6 +107,9 @@ def gate(
 
     if matrix is None and store is None:
         raise CoinferError("give a MATRIX to run, or the rows of one with --store FILE")
+    for given, kept in (("--baseline", baseline), ("--thresholds", thresholds)):
+        if output is not None and kept is not None and output.resolve() == kept.resolve():
+            raise CoinferError(f"-o {output} would replace the file of {given}; give another")
     check_seconds("--cell-timeout", options["cell_timeout_s"])
     # Whatever is wrong with these is told before anything runs.
     limits = Thresholds() if thresholds is None else load_thresholds(thresholds)

@@ -24,8 +24,12 @@ class UnknownNameError(CoinferError):
     """A name that no registry holds; the message offers the nearest ones."""
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        self.kind, self.name = kind, name
-        super().__init__(f"unknown {kind} '{name}'; {nearest(name, known)}")
+        self.kind, self.name, self.known = kind, name, tuple(known)
+        super().__init__(f"unknown {kind} '{name}'; {nearest(name, self.known)}")
+
+    def __reduce__(self) -> tuple[type[UnknownNameError], tuple[str, str, tuple[str, ...]]]:
+        """Pickle what it is made from: worker processes send it."""
+        return type(self), (self.kind, self.name, self.known)
 
 
 def one_line(error: BaseException) -> str:

@@ -85,6 +85,8 @@ class MethodCard:
         stochastic: whether a seed changes its answer.
         phases: phases it spends something in, of PHASES.
         fidelity: how close to its paper it can be.
+        bound: whether it is a reference that other methods are held against and that competes with
+            none: reports and comparisons do not name it as a winner.
         open_choices: what the paper leaves open and the value taken.
     """
 
@@ -105,6 +107,7 @@ class MethodCard:
     stochastic: bool = False
     phases: tuple[str, ...] = ()
     fidelity: Fidelity = "paper_choices"
+    bound: bool = False
     open_choices: tuple[OpenChoice, ...] = ()
 
     def __post_init__(self) -> None:
@@ -118,8 +121,9 @@ class MethodCard:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 self._refuse(name, ", ".join(allowed))
-        if not isinstance(self.stochastic, bool):
-            self._refuse("stochastic", "True, False")
+        for name in ("stochastic", "bound"):
+            if not isinstance(getattr(self, name), bool):
+                self._refuse(name, "True, False")
 
     def _check_names(self, field: str, kind: type, allowed: tuple[str, ...]) -> None:
         """Make a field of names the collection it is, all of them allowed."""

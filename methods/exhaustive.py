@@ -27,6 +27,7 @@ class Exhaustive(Method):
         idea="Try every cut with every payload format; the optimum of what needs no training.",
         reference="coinfer's own reference, no paper's method",
         fidelity="ours",
+        bound=True,
     )
 
     def build(self, task: Task, context: Context) -> Library:

@@ -19,7 +19,6 @@ from reports.standings import (
     Summary,
     method_codes,
 )
-from reproduce.facts import short
 from reproduce.rate_figures import TITLES
 from reproduce.style import BLACK, method_style
 
@@ -52,8 +51,10 @@ def ink_of(method: str) -> str:
 
 
 def device_title(device: str) -> str:
-    """A device for people."""
-    return TITLES.get(device, short(device))
+    """A device for people; one that is not the preset of the plain name tells its source."""
+    name, _, source = device.partition("@")
+    title = TITLES.get(name, name)
+    return f"{title} ({source})" if source else title
 
 
 def standings_view(one: Standings) -> dict[str, Any]:

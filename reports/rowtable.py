@@ -176,20 +176,33 @@ def _row(one: Checked, parts: Sequence[str], numbers: Mapping[str, int]) -> dict
         "parts": [_part(result.latency, part, total) for part in parts],
         "evidence": _evidence(result, "latency"),
         "uplink": _uplink(result),
+        "uplink_v": _sorts(
+            result.uplink_bits if result.uplink_symbols is None else result.uplink_symbols
+        ),
         "uplink_evidence": _evidence(
             result, "uplink_bits" if result.uplink_symbols is None else "uplink_symbols"
         ),
         "loss": "" if result.accuracy_loss is None else f"{100 * result.accuracy_loss:.4g} points",
+        "loss_v": _sorts(result.accuracy_loss),
         "loss_evidence": _evidence(result, "accuracy_loss"),
         "accuracy": _percent(result.accuracy),
+        "accuracy_v": _sorts(result.accuracy),
         "accuracy_evidence": _evidence(result, "accuracy"),
         "measured": _percent(result.measured_accuracy),
+        "measured_v": _sorts(result.measured_accuracy),
         "measured_evidence": f"measured, floor {result.floor_held or 'undecided'}",
         "predicted": _percent(result.predicted_accuracy),
+        "predicted_v": _sorts(result.predicted_accuracy),
         "predicted_evidence": "predicted",
         "energy": "" if result.energy_j is None else f"{result.energy_j:.3g} J",
+        "energy_v": _sorts(result.energy_j),
         "energy_evidence": _evidence(result, "energy"),
     }
+
+
+def _sorts(value: float | None) -> str:
+    """By what a cell sorts; '' is last."""
+    return "" if value is None else repr(value)
 
 
 def _percent(share: float | None) -> str:

@@ -64,8 +64,8 @@ EVIDENCE = (
     ("measured", "really trained, or counted on real data"),
 )
 
-# Pages of an earlier report whose figure or method is gone now.
-_GONE = ("figure-*.html", "method-*.html")
+# Pages of an earlier report whose figure, method or rows are gone now.
+_GONE = ("figure-*.html", "method-*.html", "rows-*.html")
 
 
 def write_report(

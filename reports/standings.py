@@ -262,9 +262,8 @@ def _standings(rules: Rules, rows: Sequence[Row], catalog: Catalog) -> Standings
 
 
 def is_reference(method: str, catalog: Catalog) -> bool:
-    """Whether a method is a bound of ours, which competes with nobody."""
-    card = catalog.methods.classes.get(base_name(method))
-    return card is not None and card.card.fidelity == "ours"
+    """Whether a method is a bound, which competes with nobody."""
+    return catalog.is_bound(method)
 
 
 def _ordered(methods: set[str], catalog: Catalog) -> tuple[str, ...]:

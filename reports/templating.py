@@ -9,13 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coinfer.errors import CoinferError, printable
+from coinfer.errors import CoinferError, one_line, printable
 from reports.numbers import inert, slug, with_code
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_MARKDOWN = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_[]|#"} | {"<": "&lt;", "&": "&amp;"})
+_MARKDOWN = str.maketrans(
+    {sign: f"\\{sign}" for sign in "\\`*_[]|#~"} | {"<": "&lt;", "&": "&amp;"}
+)
 # A sign, not a hyphen: no letter or digit stands before it.
 _MINUS = re.compile(r"(?<![\w.)-])-(?=\d)")
 _TEX = str.maketrans(
@@ -108,15 +110,21 @@ def rendering(what: str, render: Callable[[], str]) -> str:
     Raises:
         CoinferError: naming the template, and the line where it is known.
     """
-    from jinja2 import TemplateError, TemplateSyntaxError
+    from jinja2 import TemplateError, TemplateNotFound, TemplateSyntaxError
 
     try:
         return render()
+    except CoinferError:
+        raise
+    except TemplateNotFound as error:
+        raise CoinferError(f"template '{what}': there is no template '{error.name}'") from error
     except TemplateError as error:
         line = f" line {error.lineno}" if isinstance(error, TemplateSyntaxError) else ""
         named = (isinstance(error, TemplateSyntaxError) and error.name) or what
         message = " ".join(str(error.message or error).split())
         raise CoinferError(f"template '{named}'{line}: {message}") from error
+    except Exception as error:  # an expression in a template may raise anything
+        raise CoinferError(f"template '{what}': {one_line(error)}") from error
 
 
 def load(made: Environment, name: str) -> Callable[..., str]:

@@ -5,6 +5,7 @@ Figures are made without pyplot, so nothing global outlives a drawing.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -100,23 +101,50 @@ def house_style() -> Iterator[None]:
 
 
 @contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what Matplotlib logs in this block, a line each, instead of letting it print."""
+    found: list[str] = []
+
+    class Collects(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(" ".join(record.getMessage().split()))
+
+    logger, collects = logging.getLogger("matplotlib"), Collects(logging.WARNING)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(collects)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(collects)
+        logger.propagate = propagates
+
+
+@contextmanager
 def user_style(path: Path) -> Iterator[None]:
     """Draw inside this block with the settings of a Matplotlib style file, over the house style.
 
     Raises:
-        CoinferError: when the file cannot be read, or sets nothing that Matplotlib knows.
+        CoinferError: when the file cannot be read, sets nothing, or anything that Matplotlib does
+            not know; and when drawing with it fails.
     """
     import matplotlib
 
     try:
-        found: Any = matplotlib.rc_params_from_file(path, use_default_template=False)
-    except (OSError, ValueError, KeyError) as error:
+        with _complaints() as complaints:
+            found: Any = matplotlib.rc_params_from_file(path, use_default_template=False)
+    except Exception as error:  # a style may hold expressions, which may raise anything
         raise CoinferError(f"style '{path}': {one_line(error)}") from error
+    if complaints:
+        raise CoinferError(f"style '{path}': {complaints[0]}")
     if not found:
         raise CoinferError(f"style '{path}' sets nothing; accepted is a Matplotlib style file")
     token = _USER_STYLE.set(dict(found))
     try:
         yield
+    except CoinferError:
+        raise
+    except Exception as error:
+        raise CoinferError(f"style '{path}': drawing with it fails: {one_line(error)}") from error
     finally:
         _USER_STYLE.reset(token)
 

@@ -41,6 +41,13 @@ def test_who_wins_where_is_told_where_it_changed() -> None:
     assert "y in 2 s" in text
 
 
+def test_a_bound_wins_nowhere() -> None:
+    sides = Sides(Side.of(A, {"x"}), Side.of(B, {"x"}), ("before", "after"))
+    assert not sides.overtaken
+    assert {cell.method for cell in sides.a.winners.values()} == {"y"}
+    assert "x" in sides.ratios  # it is compared with itself
+
+
 def test_ratios_are_of_places_that_both_answer() -> None:
     assert SIDES.ratios == {
         "x": {at("x"): 3.0, at("x", "4g"): 0.5},

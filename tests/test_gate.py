@@ -461,7 +461,7 @@ def test_every_pair_of_runs_can_be_told_in_every_format(
 # The baseline's file.
 
 
-@given(RUNS)
+@given(RUNS.filter(bool))
 def test_a_baseline_is_what_was_written(
     tmp_path_factory: pytest.TempPathFactory, outcomes: list[Outcome]
 ) -> None:
@@ -509,6 +509,8 @@ GOOD_TEXT = text_of(side(USUAL))
         (GOOD_TEXT.replace('"link": "3g"', '"link": "4g"', 1), "a cell is there twice"),
         (GOOD_TEXT.replace('"accuracy"', '"acuracy"', 1), "unknown field acuracy"),
         (GOOD_TEXT[:-40], "is damaged"),
+        (GOOD_TEXT.replace('"latency_s": 0.5', '"latency_s": -0.5', 1), "has latency_s -0.5"),
+        (text_of(side([])), "has no cells, so that anything passes"),
         (GOOD_TEXT.replace('"cells":[', '"cells":[7,', 1), "not a table of fields"),
     ],
 )
@@ -789,6 +791,11 @@ def test_a_slowed_a_removed_and_a_renamed_method_are_caught_and_a_harmless_chang
     assert "4 cells to" in capsys.readouterr().err
     assert project.gate(project.method(body="# another comment")) == 0
     assert capsys.readouterr().out.startswith("nothing moved; 4 cells compared with ")
+
+    before = project.baseline.read_bytes()
+    assert project.gate(project.method(), "-o", str(project.baseline)) == 2
+    assert "would replace the file of --baseline" in capsys.readouterr().err
+    assert project.baseline.read_bytes() == before
 
     assert project.gate(project.method(cut=-1)) == 1
     told = capsys.readouterr().out

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.catalog import Catalog
+from benchmarks.store import Store
 from coinfer.cli import run
 from methods.checking import Target, check, checks
 from methods.scaffold import KINDS, class_name
+from reports.standings import standings
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,6 +36,23 @@ def test_a_new_method_keeps_the_contract_as_it_stands(kind: str, written: Path) 
     outcomes = {name: check(method, name, methods.parts).outcome for name in checks()}
     assert outcomes.pop("brings_valid_parts") == "skip"
     assert set(outcomes.values()) == {"ok"}
+
+
+def test_a_new_method_competes_and_wins_where_it_is_fastest(
+    written: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.toml").write_text(
+        'models = "alexnet"\ndevices = ["raspberry-pi-3b+"]\nservers = "tesla-p100"\n'
+        'links = ["3g", "wifi"]\nmethods = ["all_local", "exhaustive", "my_grid"]\n'
+    )
+    file = ["--method-file", str(written / "grid" / "my_grid.py")]
+    assert run(["run", "m.toml", *file, "--store", "s.sqlite", "--jobs", "1"]) == 0
+    with Store.open(tmp_path / "s.sqlite", create=False, readonly=True) as store:
+        rows = list(store.rows())
+    (one,) = standings(rows, Catalog(method_files=(file[1],)))
+    assert one.references == {"exhaustive"}
+    assert {method for scenario in one.scenarios for method in scenario.winners} == {"my_grid"}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -28,11 +28,13 @@ from coinfer.presets import built_in_presets
 from reports import rowtable
 from reports.cli import report
 from reports.content import Content
+from reports.overview import device_title
 from reports.rowtable import MAX_ROWS
 from reports.site import MARK, pages, texts_of, write_report
 from reports.standings import standings
 from reproduce.claims import papers
 from reproduce.collect import shipped_facts
+from reproduce.draw import house_style, user_style
 from reproduce.facts import Facts
 from reproduce.figures import figure, figures
 from reproduce.scorecard import judge_all
@@ -647,6 +649,71 @@ def test_templates_and_figure_style_can_be_overridden(store: Path, tmp_path: Pat
         CliRunner().invoke(
             report, [*arguments, str(tmp_path / "b"), *style], catch_exceptions=False
         )
+
+
+@pytest.mark.usefixtures("one_figure")
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b"{{ 1 / 0 }}", "template 'figures.html.j2': ZeroDivisionError"),
+        (b"{{ {}() }}", "template 'figures.html.j2': TypeError"),
+        (b"\xff", "template 'figures.html.j2': UnicodeDecodeError"),
+        (b'{% extends "none.j2" %}', "there is no template 'none.j2'"),
+        (b"{% if %}", "template 'figures.html.j2' line 1"),
+    ],
+)
+def test_a_mistake_in_a_template_is_one_line(
+    text: bytes, why: str, store: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "figures.html.j2").write_bytes(text)
+    arguments = ["--store", str(store), "--templates", str(tmp_path / "t"), "-o"]
+    with pytest.raises(CoinferError, match=re.escape(why)) as caught:
+        CliRunner().invoke(report, [*arguments, str(tmp_path / "b")], catch_exceptions=False)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("font.size: 5\nfoo: 1\n", "foo"),
+        ("lines.linewidth: abc\n", "abc"),
+        ('axes.prop_cycle: cycler("color", [])\n', "prop_cycle"),
+        ("# nothing\n", "sets nothing"),
+    ],
+)
+def test_a_mistake_in_a_style_is_one_line(
+    text: str, why: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "my.mplstyle"
+    path.write_text(text)
+
+    def draw() -> None:
+        from matplotlib.figure import Figure
+
+        with user_style(path), house_style():
+            Figure().subplots().plot([1, 2])
+
+    with pytest.raises(CoinferError, match=r"style '.*my\.mplstyle'") as caught:
+        draw()
+    assert "\n" not in str(caught.value)
+    assert why in str(caught.value) or "drawing with it fails" in str(caught.value)
+    assert not capfd.readouterr().err
+
+
+def test_rows_sort_by_numbers() -> None:
+    """Not by the text of their cells, in which 24,576 bits come before 256 bits."""
+    none = timed("all_server", status="skipped", reason="no such payload")
+    page = page_of([timed("all_local"), none])
+    assert 'data-name="uplink" data-v="' in page
+    assert 'class="wide" data-v=""' in page
+
+
+def test_devices_of_other_sources_are_told_apart() -> None:
+    assert device_title("raspberry-pi-4b") == "Raspberry Pi 4B"
+    assert device_title("raspberry-pi-4b@survey") == "Raspberry Pi 4B (survey)"
+    assert device_title("mine") == "mine"
 
 
 def test_the_same_store_gives_the_same_bytes(store: Path, tmp_path: Path) -> None:

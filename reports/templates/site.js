@@ -108,6 +108,14 @@
     box.append(button);
   };
 
+  // Paper shows what is folded away, whatever the browser makes of it.
+  const unfold = () => {
+    const folded = [...document.querySelectorAll("details:not([open])")];
+    folded.forEach((one) => { one.open = true; });
+    window.addEventListener("afterprint", () => folded.forEach((one) => { one.open = false; }), { once: true });
+  };
+
+  window.addEventListener("beforeprint", unfold);
   document.addEventListener("DOMContentLoaded", () => {
     themeButton();
     document.querySelectorAll("table[data-sortable]").forEach(sortable);

@@ -127,10 +127,17 @@ const whatif = (() => {
       document.getElementById("rate-out").textContent = scaled(at.rate_bps, "bit/s");
       document.getElementById("snr-out").textContent = `${field("snr").value} dB: ${scaled(at.rate_bps, "bit/s")}`;
       document.getElementById("loss-out").textContent = `${Number(field("loss").value)} points`;
+      for (const name of ["rate", "snr", "loss"]) {
+        field(name).setAttribute("aria-valuetext", document.getElementById(`${name}-out`).textContent);
+      }
       const group = data.groups.find((one) => one.model === field("model").value && one.convention === field("convention").value);
       const body = document.getElementById("whatif-body");
       const said = document.getElementById("whatif-said");
       body.replaceChildren();
+      if (link === "radio" && !(at.bandwidth_hz > 0)) {
+        said.textContent = "Give a bandwidth above 0 Hz.";
+        return;
+      }
       if (!group || !(at.device_flops_per_s > 0) || !(at.server_flops_per_s > 0)) {
         said.textContent = "Give a speed above 0.";
         return;
