@@ -112,9 +112,14 @@ def compare_optimisers(out: Path, name: str | None, **options: Any) -> None:
     from benchmarks.optimisers import OPTIMISERS, Contest, Result, compete
     from benchmarks.optimisers_tables import describe, write
     from coinfer import presets
+    from coinfer.checks import real_number
     from coinfer.conventions import convention
     from coinfer.plan import Scenario
 
+    # A range of click's lets NaN through.
+    real_number(
+        "--max-accuracy-loss", options["max_accuracy_loss"], "0 to 1", lambda loss: 0 <= loss <= 1
+    )
     rules = convention(options["convention"])
     server = presets.server(options["server"])
     pairs = list(product(options["devices"], options["links"]))

@@ -234,9 +234,9 @@ def footnote(smalls: Sequence[Measured], large: Measured) -> list[str]:
     digest = hashlib.sha256(csv_text(smalls, large).encode()).hexdigest()[:12]
     text = (
         f"Every point is one plan of family {large.place[1]}, trained and measured on both networks"
-        f" ({large.setting}; {large.size}). Bars: one standard error of the validation images to "
-        f"each side. Interval: bootstrap over plans, {_RESAMPLES:,} resamples. Accuracy evidence: "
-        f"measured. Data: {STEM}.csv, SHA-256 {digest}..."
+        f" ({large.setting}; {large.size}) and cut behind the same block. Bars: one standard error "
+        f"of the validation images to each side. Interval: bootstrap over plans, {_RESAMPLES:,} "
+        f"resamples. Accuracy evidence: measured. Data: {STEM}.csv, SHA-256 {digest}..."
     )
     return textwrap.wrap(text, _FOOT_COLUMNS)
 
@@ -258,12 +258,16 @@ def draw(smalls: Sequence[Measured], large: Measured) -> Figure:
             f"Rank correlation {answer.rho:.2f} ({answer.low:.2f} to {answer.high:.2f}), "
             f"{answer.pairs} plans"
         )
-        axis.set_xlabel(f"{small.place[0]}, recipe {small.table.origin.recipe.label} (%)")
+        axis.set_xlabel(_axis_told(small))
     # Above the panels: within them it would hide points.
     figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="upper center", ncols=2)
-    figure.axes[0].set_ylabel(f"{large.place[0]}, recipe {large.table.origin.recipe.label} (%)")
+    figure.axes[0].set_ylabel(_axis_told(large))
     figure.text(0.008, 0.012, "\n".join(foot), fontsize=5.8, va="bottom", linespacing=1.4)
     return figure
+
+
+def _axis_told(one: Measured) -> str:
+    return f"Validation accuracy of {one.place[0]}, recipe {one.table.origin.recipe.label} (%)"
 
 
 def _scatter(axis: Axes, found: Sequence[Pair]) -> None:

@@ -272,8 +272,9 @@ def curves(
         )
         axis.annotate(
             line.label,
-            (line.x[-1], line.y[-1]),
+            (1.0, line.y[-1]),  # from the edge: from the last point it looks like a measurement
             (1.015, height),
+            xycoords=axis.get_yaxis_transform(),
             textcoords=axis.get_yaxis_transform(),
             va="center",
             color=colour,

@@ -24,7 +24,7 @@ Fill = Literal["open", "filled", "half", "crossed", "plain", "none"]
 FILLS: dict[Fill, str] = {
     "open": "accuracy predicted",
     "filled": "floor held, or network unchanged",
-    "half": "undecided",
+    "half": "measured, floor undecided",
     "crossed": "floor broken",
 }
 """What the markers mean, for the legend; a `plain` one means nothing but its place."""

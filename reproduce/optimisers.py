@@ -71,7 +71,7 @@ def table(comparison: Comparison) -> list[str]:
     by_cell = {
         (row["optimiser"], row["device"], row["link"]): row for row in comparison.summary
     }  # fmt: skip
-    best = min(comparison.optimisers, key=lambda name: overall(comparison, name)[0])
+    best = min(overall(comparison, name)[0] for name in comparison.optimisers)
     for name in comparison.optimisers:
         middle, share = overall(comparison, name)
         first = _told(middle, share)
@@ -80,7 +80,7 @@ def table(comparison: Comparison) -> list[str]:
             for cell in comparison.cells
             for row in [by_cell[(name, *cell)]]
         ]
-        shown = f"**{first}**" if name == best else first
+        shown = f"**{first}**" if middle == best and math.isfinite(best) else first
         lines.append(f"| {OPTIMISER_STYLES[name].label} | {shown} | " + " | ".join(cells) + " |")
     return lines
 
@@ -209,7 +209,7 @@ def footnote(found: Sequence[Comparison]) -> list[str]:
         if not math.isfinite(overall(one, name)[0])
     ]
     if none:
-        ends += f" Half of the runs find no plan on some link: {', '.join(none)}."
+        ends += f" At least half of the runs find no plan on some link: {', '.join(none)}."
     told = [
         f"{first.model}, plans of table {first.about['table']['name']}, convention "
         f"{first.about['convention']}; {seeds} seeds of {budgets} evaluations. Lines: geometric "

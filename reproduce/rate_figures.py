@@ -168,13 +168,22 @@ def footnote(
         f"{network_text(sweep.model, sweep.convention)}, server {server}, convention "
         f"{sweep.convention}{_floor(sweep)}. "
         + (f"{radio}{_assumption(sweep)}). " if radio else "")
-        + f"Lines: median of {seeds} seed{'s' * (seeds != 1)} (the slower of the middle two) of "
-        "methods that draw; bands: quartiles." + (_BEST_TOLD if best_s else ""),
+        + _lines_told(seeds)
+        + (_BEST_TOLD if best_s else ""),
         f"Latency evidence: {classes or 'none'}; accuracy: {Verified.of(every).text}. "
         f"Data: {stem}.csv, SHA-256 {digest}...",
         *missing(sweep, every),
     ]
     return [line for text in told for line in textwrap.wrap(printable(text), _FOOT_COLUMNS)]
+
+
+def _lines_told(seeds: int) -> str:
+    if seeds == 1:
+        return "Lines: one seed of methods that draw."
+    return (
+        f"Lines: median of {seeds} seeds (the slower of the middle two) of methods that draw; "
+        "bands: quartiles."
+    )
 
 
 def _floor(sweep: Sweep) -> str:

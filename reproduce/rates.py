@@ -366,33 +366,45 @@ def panel(facts: Facts, sweep: Sweep, device: str) -> list[Point]:
 
 @dataclass(frozen=True)
 class Verified:
-    """How many plans of median seeds that change their network were measured.
+    """How many of the plans of median seeds that change their network were measured.
+
+    A plan counts once, however many points show it.
 
     Attributes:
         measured: of them.
         changed: plans that prune or encode.
-        unchanged: plans that leave their network as it is.
         broken, undecided: of the measured ones, those whose floor did not hold, or not surely.
+        points: that show a plan that prunes or encodes.
+        measured_points: of them, those of a measured plan.
+        unchanged_points: that show a plan that leaves its network as it is.
     """
 
     measured: int
     changed: int
-    unchanged: int
     broken: int
     undecided: int
+    points: int
+    measured_points: int
+    unchanged_points: int
 
     @classmethod
     def of(cls, points: Sequence[Point]) -> Verified:
         """Count points."""
-        found = [point.standing for point in points if point.standing is not None]
-        unchanged = found.count("unchanged")
-        changed = len(found) - unchanged
+        found = [
+            (one.standing, one.median.result.plan_hash)
+            for one in points
+            if one.median is not None and one.standing is not None
+        ]
+        changed = [(known, plan) for known, plan in found if known != "unchanged"]
+        measured = [(known, plan) for known, plan in changed if known != "predicted"]
         return cls(
-            changed - found.count("predicted"),
-            changed,
-            unchanged,
-            found.count("broken"),
-            found.count("undecided"),
+            len({plan for _, plan in measured}),
+            len({plan for _, plan in changed}),
+            len({plan for known, plan in measured if known == "broken"}),
+            len({plan for known, plan in measured if known == "undecided"}),
+            len(changed),
+            len(measured),
+            len(found) - len(changed),
         )
 
     @property
@@ -401,7 +413,10 @@ class Verified:
         if not self.changed:
             return "no plan changes its network"
         told = f"verified {self.measured} of {self.changed} plans that change their network"
-        told += f" ({100 * self.measured / self.changed:.0f} %)"
+        told += f" ({100 * self.measured / self.changed:.0f} %"
+        if self.points != self.changed:
+            told += f"; {self.measured_points} of the {self.points} points that show them"
+        told += ")"
         some = [
             f"{number} {what}"
             for number, what in ((self.broken, "broken"), (self.undecided, "undecided"))
@@ -533,8 +548,42 @@ def each(claim: Claim, among: Compared) -> list[Used] | Gap:
             if bottom.gap is not None:
                 return bottom.gap
             others = [column.points[other] for other in slow]
-            found += [_used(among.sweep, top, bottom) for top in others if top.median is not None]
-    return found or Gap(f"none of {', '.join(slow)} has an answer")
+            found += [
+                _used(among.sweep, top, bottom)
+                for top in others
+                if top.median is not None and not _alike(top, bottom)
+            ]
+    return found or Gap(f"none of {', '.join(slow)} has an answer of its own")
+
+
+def _alike(one: Point, other: Point) -> bool:
+    """Whether two methods chose the same plan, so that neither can be ahead of the other."""
+    if one.median is None or other.median is None:
+        return False
+    (first, first_s), (second, second_s) = (
+        (point.median.result.plan_hash, point.median_s)
+        for point in (one, other)
+        if point.median is not None
+    )
+    return first is not None and (first, first_s) == (second, second_s)
+
+
+def _same_plans(claim: Claim, among: Compared) -> str:
+    """Which methods are left out of a comparison with each since they chose the same plan."""
+    if claim.sweep is None or claim.sweep.measure != "each":
+        return ""
+    slow = claim.slow or tuple(name for name in among.sweep.methods if name not in claim.fast)
+    same = [
+        other
+        for column in among.columns
+        for name in claim.fast
+        for other in slow
+        if _alike(column.points[other], column.points[name])
+    ]
+    if not same:
+        return ""
+    told = ", ".join(method_style(name).label for name in dict.fromkeys(same))
+    return f"{told} not compared where it chose the same plan"
 
 
 def spread(claim: Claim, among: Compared) -> list[Used] | Gap:
@@ -643,8 +692,9 @@ def conditions(claim: Claim, facts: Facts) -> tuple[str, ...]:
         f"convention {sweep.convention}",
         places,
         *([f"radio of {sweep.bandwidth_hz / 1e6:g} MHz"] if sweep.bandwidth_hz else []),
-        f"median of {seeds} seed{'s' * (seeds != 1)} where a method has any",
+        f"median of {seeds} seeds where a method has any" if seeds > 1 else "one seed",
         _methods_text(sweep, points),
+        *filter(None, [_same_plans(claim, among)]),
         Verified.of(points).text,
     ]
     return tuple(filter(None, (", ".join(told), _interval_text(claim, among))))

@@ -170,20 +170,26 @@ def test_what_is_known_of_a_plans_accuracy(
 
 def test_the_verified_share_counts_plans_that_change_their_network() -> None:
     def known(cell: Cell) -> dict[str, Any]:
-        if cell.method in WHOLE or rate_mbps(cell) != 1.0:
-            return {}
+        # FPGM shows one plan at every rate.
+        own = {} if cell.method == "fpgm" else {"plan_hash": f"{cell.method} at {cell.link}"}
+        if cell.method in WHOLE or (rate_mbps(cell) != 1.0 and cell.method != "fpgm"):
+            return own
         verdict = {"qho": "broken", "fpgm": "undecided"}.get(cell.method, "held")
-        return {"measured_accuracy": 0.7, "floor_held": verdict}
+        return {"measured_accuracy": 0.7, "floor_held": verdict, **own}
 
     rows = [row(cell, 1.0, **known(cell)) for cell in CELLS["fig7"]]
     found = Verified.of(panel(Facts.of(rows), sweep_of("fig7"), PI))
-    # 25 rates, 3 methods that leave the network whole and 6 that do not.
-    assert (found.measured, found.changed, found.unchanged) == (6, 150, 75)
+    # 25 rates, 3 methods that leave the network whole and 6 that do not, one of them with one plan.
+    assert (found.measured, found.changed, found.unchanged_points) == (6, 126, 75)
+    assert (found.measured_points, found.points) == (30, 150)
     assert (found.broken, found.undecided) == (1, 1)
     assert found.text == (
-        "verified 6 of 150 plans that change their network (4 %), floor 1 broken and 1 undecided, "
-        "the others predicted"
+        "verified 6 of 126 plans that change their network (5 %; 30 of the 150 points that show "
+        "them), floor 1 broken and 1 undecided, the others predicted"
     )
+    each = [replace(one, result=replace(one.result, plan_hash=one.key)) for one in rows]
+    told = Verified.of(panel(Facts.of(each), sweep_of("fig7"), PI)).text
+    assert "points" not in told
 
 
 # Rows by seed: beside the one answer that other claims need.
@@ -327,6 +333,22 @@ def test_spreads_over_the_snr() -> None:
     assert judged("Q-f11.5", wavering).verdict == "deviates"
 
 
+def test_who_chose_the_same_plan_is_neither_ahead_nor_behind() -> None:
+    def cia(cell: Cell) -> dict[str, Any]:
+        return {"plan_hash": "all_server-0"} if cell.method == "cia" else {}
+
+    def seconds(cell: Cell) -> float:
+        return 1.0 if cell.method in ("all_server", "cia") else 9.0
+
+    rows = [row(cell, seconds(cell), **cia(cell)) for cell in CELLS["fig7"]]
+    found = judged("Q-f7a.5", rows)
+    assert found.verdict == "ordering holds"
+    assert len(found.used) == 7
+    assert "CIA not compared where it chose the same plan" in found.conditions
+    # Another plan that is as fast is a tie, and a tie is not ahead.
+    assert judged("Q-f7a.5", swept("fig7", seconds)).verdict == "deviates"
+
+
 def test_conditions_name_network_rules_seeds_methods_and_what_was_verified() -> None:
     rows = swept("fig7", by_method(qho=1.0))
     told = judged("Q-f7b.1", rows).conditions
@@ -336,7 +358,7 @@ def test_conditions_name_network_rules_seeds_methods_and_what_was_verified() -> 
         "25 rates from 0.01 to 100 Mb/s",
         "median of 10 seeds",
         "among 9 methods",
-        "verified 0 of 150 plans that change their network (0 %)",
+        "verified 0 of 6 plans that change their network (0 %; 0 of the 150 points",
         "95 % interval over the seeds",
     ):
         assert part in told, part

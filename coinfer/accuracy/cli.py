@@ -32,9 +32,15 @@ PARENT = click.option(
     help="Pretrained weights. Default: those that `coinfer pretrain` kept for the same data.",
 )
 PARENT_SEED = click.option(
-    "--parent-seed", type=int, default=0, show_default=True, help="Seed of the kept weights."
+    "--parent-seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the kept weights.",
 )
-SEED = click.option("--seed", type=int, default=0, show_default=True, help="Seed of training.")
+SEED = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of training."
+)
 
 
 @click.command("pretrain")

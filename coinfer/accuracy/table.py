@@ -145,7 +145,10 @@ def read_table(path: Path) -> Table:
         about = json.loads(_beside(path).read_text(encoding="utf-8"))
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
     except OSError as error:
-        raise CoinferError(f"cannot read '{error.filename}': {error.strerror}") from error
+        raise CoinferError(
+            f"cannot read '{error.filename}': {error.strerror}; a table is a FILE.csv that "
+            "`coinfer sweep` wrote, with its FILE.json beside it"
+        ) from error
     except ValueError as error:
         raise CoinferError(f"'{_beside(path)}' is no JSON: {error}") from error
     try:
