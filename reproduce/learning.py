@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -115,6 +116,7 @@ def searched(seeds: int = SEEDS) -> Curves:
         assert isinstance(method, Cpcdrl)
         floor = float(prepared.library.data["floor"])
         runs.append(method.run(prepared.library, question.scenario, question.context))
+        click.echo(f"{seed + 1} of {seeds} searches of {METHOD}", err=True)
     return Curves(
         np.stack([run.reward for run in runs]),
         np.stack([run.latency_s for run in runs]),
