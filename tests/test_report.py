@@ -331,7 +331,9 @@ def test_what_crosses_is_told_in_its_own_unit_with_its_evidence() -> None:
         for row, result in zip((bits, symbols, unknown), results, strict=True)
     ]
     html = page_of(rows)
-    cells = re.findall(r'<td class="num" data-name="uplink">(.*?) ?<small>(.*?)</small>', html)
+    cells = re.findall(
+        r'<td class="num" data-name="uplink" data-v="[^"]*">(.*?) ?<small>(.*?)</small>', html
+    )
     assert sorted(cells) == [
         ("", "measured"), ("18,085 bits", "measured"), ("4,096 symbols", "predicted"),
     ]  # fmt: skip
