@@ -551,25 +551,25 @@ def each(claim: Claim, among: Compared) -> list[Used] | Gap:
             found += [
                 _used(among.sweep, top, bottom)
                 for top in others
-                if top.median is not None and not _alike(top, bottom)
+                if top.median is not None and not _chose(bottom, top)
             ]
     return found or Gap(f"none of {', '.join(slow)} has an answer of its own")
 
 
-def _alike(one: Point, other: Point) -> bool:
-    """Whether two methods chose the same plan, so that neither can be ahead of the other."""
-    if one.median is None or other.median is None:
+# Methods that are a plan: who chooses that plan has chosen them, and is no rival of theirs. The
+# other way round a tie is a tie: a search that ends at their plan is not ahead of them.
+_GIVEN = ("all_local", "all_server")
+
+
+def _chose(given: Point, other: Point) -> bool:
+    """Whether another method chose the plan that a method is."""
+    if given.method not in _GIVEN or given.median is None or other.median is None:
         return False
-    (first, first_s), (second, second_s) = (
-        (point.median.result.plan_hash, point.median_s)
-        for point in (one, other)
-        if point.median is not None
-    )
-    return first is not None and (first, first_s) == (second, second_s)
+    return given.median.result.plan_hash == other.median.result.plan_hash
 
 
 def _same_plans(claim: Claim, among: Compared) -> str:
-    """Which methods are left out of a comparison with each since they chose the same plan."""
+    """Which methods are left out of a comparison with each since they chose the one's plan."""
     if claim.sweep is None or claim.sweep.measure != "each":
         return ""
     slow = claim.slow or tuple(name for name in among.sweep.methods if name not in claim.fast)
@@ -578,12 +578,12 @@ def _same_plans(claim: Claim, among: Compared) -> str:
         for column in among.columns
         for name in claim.fast
         for other in slow
-        if _alike(column.points[other], column.points[name])
+        if _chose(column.points[name], column.points[other])
     ]
     if not same:
         return ""
     told = ", ".join(method_style(name).label for name in dict.fromkeys(same))
-    return f"{told} not compared where it chose the same plan"
+    return f"{told} not compared where it chose that plan"
 
 
 def spread(claim: Claim, among: Compared) -> list[Used] | Gap:

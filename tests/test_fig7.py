@@ -344,7 +344,9 @@ def test_who_chose_the_same_plan_is_neither_ahead_nor_behind() -> None:
     found = judged("Q-f7a.5", rows)
     assert found.verdict == "ordering holds"
     assert len(found.used) == 7
-    assert "CIA not compared where it chose the same plan" in found.conditions
+    assert "CIA not compared where it chose that plan" in found.conditions
+    # A search that ends at All_Server's plan is not ahead of it.
+    assert judged("Q-f7a.5", rows, fast=("cia",), slow=("all_server",)).verdict == "deviates"
     # Another plan that is as fast is a tie, and a tie is not ahead.
     assert judged("Q-f7a.5", swept("fig7", seconds)).verdict == "deviates"
 
