@@ -216,7 +216,7 @@ _FIGURES = (
     _bare("fig7-cautious", f"{_FIG7}, with searches that are cautious where little is known"),
     *_pair("Q", "fig8", _rates, _FIG8, "Q-f8a", "Q-f8b", harmonised=True),
     *_pair("Q", "fig9", _plane, _FIG9, "Q-f9", harmonised=True),
-    *_pair("Q", "fig10", _plane, _FIG10, "Q-f10"),
+    *_pair("Q", "fig10", _plane, _FIG10, "Q-f10", harmonised=True),
     *_pair("Q", "fig11", _rates, _FIG11, "Q-f11", harmonised=True),
     _bare("fig11-mixed", f"{_FIG11}, codes through noise and charged as bits"),
     Figure(
