@@ -21,6 +21,7 @@ from benchmarks.optimisers_cli import compare_optimisers
 from benchmarks.optimisers_tables import RUNS, SUMMARY, TRACES, describe, quartiles, write
 from coinfer.accuracy.surrogate import Comparison, Labels, Surrogate, fit_surrogate
 from coinfer.accuracy.table import Table
+from coinfer.cli import run as coinfer
 from coinfer.errors import CoinferError
 from coinfer.search.judge import Flags, Floats, Ints
 from coinfer.search.qho import search
@@ -210,6 +211,15 @@ def test_a_damaged_answer_is_searched_again(tmp_path: Path) -> None:
     for path in (tmp_path / "cache" / "optimisers").iterdir():
         path.write_text(path.read_text()[:40])
     assert told(result(asked).answers["random", 1]) == told(first.answers["random", 1])
+
+
+@pytest.mark.parametrize("loss", ["nan", "-0.1", "1.5", "inf"])
+def test_an_impossible_loss_is_refused_before_anything_runs(
+    loss: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["compare-optimisers", "--max-accuracy-loss", loss, "-o", str(tmp_path / "out")]
+    assert coinfer(asked) == 2
+    assert "--max-accuracy-loss" in capsys.readouterr().err
 
 
 def test_what_cannot_be_compared_is_refused() -> None:

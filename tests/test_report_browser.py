@@ -332,6 +332,13 @@ def test_what_if_answers_as_the_controls_are_moved(page: Any, site: Path) -> Non
     page.locator("[name=rate]").fill("9.5")
     assert body.inner_text() != slow
     assert "3.162 Gbit/s" in page.locator("#rate-out").inner_text()
+    # Who hears the slider hears the rate, not its exponent.
+    assert page.locator("[name=rate]").get_attribute("aria-valuetext") == "3.162 Gbit/s"
+    page.locator("[name=link]").select_option("radio")
+    for bandwidth in ("-1000000", "0", ""):
+        page.locator("[name=bandwidth]").fill(bandwidth)
+        assert said.inner_text() == "Give a bandwidth above 0 Hz."
+    page.locator("[name=link]").select_option("rate")
     page.locator("[name=loss]").fill("0")
     assert EVIL not in body.inner_text()
     assert EVIL in said.inner_text()
