@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 import torch
@@ -27,7 +28,8 @@ from coinfer.serial import content_hash
 # Losses are looked at in blocks of so many steps: a look makes a GPU wait.
 _LOOK_EVERY = 20
 
-# From this input size on, channels-last memory is faster on CPUs; on GPUs it always is.
+# From this input size on, and where batches are normalised, channels-last memory is faster on CPUs
+# (networks of 32x32 images without normalisation are as fast either way); on GPUs it always is.
 _CHANNELS_LAST_FROM = 64
 
 _EVALUATION_BATCH = 500
@@ -165,9 +167,15 @@ def train(
     batch_size = min(phase.batch_size, len(chosen))
     per_epoch = len(chosen) // batch_size
     steps = per_epoch * phase.epochs
-    with reproducible(setup, seed), one_line(f"the training of {label}"):
+    with (
+        reproducible(setup, seed),
+        one_line(f"the training of {label}"),
+        _depthwise_in_float32(model, setup),
+    ):
         model.to(setup.device)
-        _channels_last(model, size, setup)
+        channels_last = _is_channels_last(model, size, setup)
+        if channels_last:
+            model.to(memory_format=torch.channels_last)
         _set_modes(model)
         trained = [p for p in model.parameters() if p.requires_grad]
         if not trained:
@@ -187,7 +195,7 @@ def train(
                 augmented=phase.augmented,
                 size=phase.size or size,
                 device=setup.device,
-                channels_last=_is_channels_last(size, setup),
+                channels_last=channels_last,
                 drop_last=True,
             )
             for inputs, targets in passes:
@@ -314,13 +322,38 @@ def _check_finite(losses: list[Tensor], step: int, steps: int, label: str, phase
         )
 
 
-def _is_channels_last(size: int, setup: Setup) -> bool:
-    return setup.device.startswith("cuda") or size >= _CHANNELS_LAST_FROM
+def _is_channels_last(model: nn.Module, size: int, setup: Setup) -> bool:
+    if setup.device.startswith("cuda") or size >= _CHANNELS_LAST_FROM:
+        return True
+    return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())
 
 
-def _channels_last(model: nn.Module, size: int, setup: Setup) -> None:
-    if _is_channels_last(size, setup):
-        model.to(memory_format=torch.channels_last)
+@contextmanager
+def _depthwise_in_float32(model: nn.Module, setup: Setup) -> Iterator[None]:
+    """Compute convolutions of one channel each in float32 while training, on CPUs.
+
+    In bfloat16 they are slower there, backwards above all: MobileNet v1 at 32x32 trains twice as
+    fast so (torch 2.15). Nothing of it is left on the modules afterwards.
+    """
+    found: list[nn.Conv2d] = []
+    if setup.device == "cpu" and setup.precision == "bf16":
+        found = [module for module in model.modules() if _is_depthwise(module)]
+    try:
+        for convolution in found:
+            convolution.forward = partial(_in_float32, convolution)  # type: ignore[method-assign]
+        yield
+    finally:
+        for convolution in found:
+            vars(convolution).pop("forward", None)
+
+
+def _is_depthwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
+
+
+def _in_float32(convolution: nn.Conv2d, inputs: Tensor) -> Tensor:
+    with torch.autocast(inputs.device.type, enabled=False):
+        return type(convolution).forward(convolution, inputs.float()).to(inputs.dtype)
 
 
 def _resident(images: ImageSet, setup: Setup) -> tuple[Any, Any]:
