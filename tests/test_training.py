@@ -144,6 +144,64 @@ def test_a_training_goes_on_bit_for_bit(digits: Splits, optimizer: Any) -> None:
         )
 
 
+class Seen(nn.Conv2d):
+    """Notes by its groups in which precision it computes, and whether in channels-last memory."""
+
+    seen: dict[int, set[tuple[torch.dtype, bool]]]
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        cast = torch.is_autocast_enabled("cpu")
+        output = super().forward(inputs)
+        last = output.is_contiguous(memory_format=torch.channels_last)
+        precision = torch.get_autocast_dtype("cpu") if cast else inputs.dtype
+        self.seen.setdefault(self.groups, set()).add((precision, last))
+        return output
+
+
+def separable_network(normalised: bool, seen: dict[int, set[tuple[torch.dtype, bool]]]) -> Any:
+    """Return an image's way through a full, a depthwise and a grouped convolution."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers: list[nn.Module] = []
+        full, depthwise = Seen(3, 8, 5, stride=4), Seen(8, 8, 3, groups=8)
+        for convolution in (full, depthwise, Seen(8, 8, 3, groups=2)):
+            convolution.seen = seen
+            layers += [convolution, nn.BatchNorm2d(8) if normalised else nn.Identity()]
+        return nn.Sequential(*layers, nn.Flatten(), nn.Linear(8 * 9, 10))
+
+
+@pytest.mark.parametrize("normalised", [True, False])
+def test_depthwise_convolutions_train_in_float32(digits: Splits, normalised: bool) -> None:
+    """On a CPU bfloat16 slows them down; the others go on in it, and nothing is left behind."""
+    seen: dict[int, set[tuple[torch.dtype, bool]]] = {}
+    model = separable_network(normalised, seen)
+    run(model, digits.train, setup=Setup("cpu", "bf16", 1))
+    assert {groups: {kind for kind, _ in what} for groups, what in seen.items()} == {
+        1: {torch.bfloat16},
+        2: {torch.bfloat16},
+        8: {torch.float32},
+    }
+    formats = {last for what in seen.values() for _, last in what}
+    assert formats == {normalised}  # channels-last memory where batches are normalised
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_a_failed_training_leaves_the_modules_as_they_were(digits: Splits) -> None:
+    model = separable_network(True, {})
+    with pytest.raises(CoinferError, match="diverged"):
+        run(model, digits.train, replace(PHASE, lr=1e30), setup=Setup("cpu", "bf16", 1))
+    assert not any("forward" in vars(module) for module in model.modules())
+
+
+def test_training_in_bfloat16_is_deterministic(digits: Splits) -> None:
+    results = []
+    for _ in range(2):
+        model = separable_network(True, {})
+        run(model, digits.train, setup=Setup("cpu", "bf16", 1))
+        results.append(weights(model))
+    assert all(map(np.array_equal, *results))
+
+
 def test_frozen_halves_stay_as_they_are(digits: Splits) -> None:
     model = small_network()
     model[0].requires_grad_(False)
