@@ -6,22 +6,25 @@ import hashlib
 import json
 from pathlib import Path
 
-from reproduce import plane, rate_figures
+from reproduce import noise, plane, rate_figures
 from reproduce.facts import Facts, Gap
-from reproduce.rates import sweep_of
-from reproduce.winners import PLANES, compare, csv_text, told
+from reproduce.rates import sweeps_of
+from reproduce.winners import compare, csv_text, is_plane, told
 
 
 def write(facts: Facts, folder: Path, stem: str, title: str) -> list[Path]:
     """Write a figure with its data, and where it is from (JSON); return the files."""
-    if stem.partition("-")[0] in PLANES:
+    if is_plane(stem):
         files = plane.write(facts, folder, stem, title)
         axes = plane.plane_of(stem)
         model, rules, methods = axes.model, axes.rules, axes.methods
     else:
-        files = rate_figures.write(facts, folder, stem, title)
-        sweep = sweep_of(stem)
-        model, rules, methods = sweep.model, sweep.convention, sweep.methods
+        sweeps = sweeps_of(stem)
+        # Several sweeps are several kinds of noise.
+        drawing = rate_figures if len(sweeps) == 1 else noise
+        files = drawing.write(facts, folder, stem, title)
+        model, rules = sweeps[0].model, sweeps[0].convention
+        methods = tuple(dict.fromkeys(name for sweep in sweeps for name in sweep.methods))
     about = folder / f"{stem}.json"
     record = {
         "made_by": f"coinfer reproduce {stem}",

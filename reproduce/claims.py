@@ -169,6 +169,7 @@ class SweepMeasure:
             absent.
         unless_fastest: a method; where it is the fastest of all, nothing is compared.
         over: which sweep of a matrix that has several, by its unit (`dB`, `flips`); '' for the one.
+        turn: where what is swept passes from one part to another (measure `bend`).
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -179,10 +180,13 @@ class SweepMeasure:
     most: float | None = None
     unless_fastest: str = ""
     over: Literal["Mb/s", "dB", "flips", ""] = ""
+    turn: float | None = None
 
     def __post_init__(self) -> None:
         if self.least is not None and self.most is not None and self.least > self.most:
             raise CoinferError(f"'least' is {self.least:g}, above 'most', {self.most:g}")
+        if (self.measure == "bend") != (self.turn is not None):
+            raise CoinferError("'turn' goes with the measure 'bend', and with no other")
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,24 @@ class PlaneMeasure:
     def __post_init__(self) -> None:
         if (self.measure == "each") != bool(self.axis):
             raise CoinferError("'axis' goes with the measure 'each', and with no other")
+
+
+@dataclass(frozen=True)
+class SearchMeasure:
+    """Numbers from searches of a method that learns, which its figure makes and draws.
+
+    Attributes:
+        measure: name of the computation; `settles` is the only one: from which episode on the
+            median reward of the seeds is stable (`reproduce.learning`).
+        models: the networks searched on.
+        figure: that makes the searches.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    measure: Literal["settles"]
+    models: tuple[str, ...]
+    figure: str
 
 
 @dataclass(frozen=True)
@@ -233,6 +255,7 @@ class Claim:
         sweep: instead of cells named one by one, those of a matrix that sweeps over rates or SNRs;
             `fast` and `slow` are the methods compared, an empty `slow` all others.
         plane: likewise, those of a matrix that asks at one cut at a time.
+        search: instead of cells, searches that a figure makes.
         note: what explains a deviation, beside the computed cause.
         needs: what must exist before the claim can be decided; it is pending until then.
         missing: what the paper does not publish. With cells, it is the verdict if they deviate.
@@ -258,6 +281,7 @@ class Claim:
     measured: TableMeasure | None = None
     sweep: SweepMeasure | None = None
     plane: PlaneMeasure | None = None
+    search: SearchMeasure | None = None
     note: str = ""
     needs: str = ""
     missing: str = ""
@@ -282,11 +306,13 @@ class Claim:
             found.append("'bound' is a side of a number, and an ordering has none")
         if (self.reachable or bool(self.missing)) == bool(self.needs):
             found.append(
-                "give either the cells (where, network, measured, sweep or plane), or needs, or "
-                "missing"
+                "give either the cells (where, network, measured, sweep, plane or search), or "
+                "needs, or missing"
             )
         if sum(source is not None for source in self._sources()) > 1:
-            found.append("'where', 'network', 'measured', 'sweep' and 'plane' exclude each other")
+            found.append(
+                "'where', 'network', 'measured', 'sweep', 'plane' and 'search' exclude each other"
+            )
         if self.many and not (self.fast and self.matrix):
             found.append("'sweep' and 'plane' go with 'fast' and 'matrix'")
         if self.where is not None and not (self.fast and self.matrix):
@@ -298,7 +324,7 @@ class Claim:
         return found
 
     def _sources(self) -> tuple[object, ...]:
-        return self.where, self.network, self.measured, self.sweep, self.plane
+        return self.where, self.network, self.measured, self.sweep, self.plane, self.search
 
     @property
     def many(self) -> bool:
@@ -319,7 +345,7 @@ class Claim:
 
     @property
     def reachable(self) -> bool:
-        """Whether rows, a traced network or a measurement table can decide it."""
+        """Whether rows, a traced network, a measurement table or searches can decide it."""
         return any(source is not None for source in self._sources())
 
     @property
@@ -518,6 +544,7 @@ def _keys_beside(path: list[str], cls: type[Any]) -> list[str]:
         "measured": TableMeasure,
         "sweep": SweepMeasure,
         "plane": PlaneMeasure,
+        "search": SearchMeasure,
     }
     table = next((inner[part] for part in path[:-1] if part in inner), cls)
     return [field.name for field in fields(table)]

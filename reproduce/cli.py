@@ -124,8 +124,10 @@ def reproduce(
             found, store_path, 1 if jobs is None else jobs, quiet, reselect=reselect
         )
         files.append(store_path)
-    elif found.reads in ("network", "search"):
+    elif found.reads == "network":
         facts = collect.facts_of([], found.claims(), found.findings())
+    elif found.reads == "search":
+        facts = collect.facts_by_searching()
     else:
         facts = collect.facts_of_file(found.reads, table)
     claims, findings = found.claims(), found.findings()

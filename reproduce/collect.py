@@ -337,6 +337,17 @@ def _shipped(model: str, family: str, data: str) -> Measured | None:
     return None if table is None else Measured(table)
 
 
+def facts_by_searching() -> Facts:
+    """Search as the figure of learning curves needs it, anew: a minute or two.
+
+    Raises:
+        CoinferError: when there is nothing to learn from.
+    """
+    from reproduce.learning import searched
+
+    return replace(Facts.of([]), searches={curves.model: curves for curves in searched()})
+
+
 def facts_by_computing(
     claims: Sequence[Claim], findings: Sequence[Finding], tables: Sequence[Table] = ()
 ) -> Facts:

@@ -15,6 +15,7 @@ from reproduce.networks import Network
 if TYPE_CHECKING:
     from benchmarks.comparison import Comparison
     from benchmarks.tables import Study
+    from reproduce.learning import Curves
     from reproduce.measured import Measured
 
 
@@ -92,6 +93,7 @@ class Facts:
         study: accuracies against training length, for the figure of them.
         comparisons: of optimisers, by rising number of evaluations.
         best_s: latencies of the best plans that ship, by case (`benchmarks.best`).
+        searches: what a method saw as it learnt, by network (`reproduce.learning`).
     """
 
     rows: Mapping[tuple[Case, str], tuple[Answered, ...]]
@@ -101,6 +103,7 @@ class Facts:
     study: Study | None = None
     comparisons: tuple[Comparison, ...] = ()
     best_s: Mapping[Case, float] = field(default_factory=dict)
+    searches: Mapping[str, Curves] = field(default_factory=dict)
 
     @classmethod
     def of(

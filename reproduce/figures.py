@@ -108,7 +108,7 @@ def _write_amplification(facts: Facts, folder: Path) -> list[Path]:
 def _write_learning(facts: Facts, folder: Path) -> list[Path]:
     from reproduce import learning
 
-    return learning.write(folder, "cpcdrl2024-fig3", _C_FIG3)
+    return learning.write(folder, "cpcdrl2024-fig3", _C_FIG3, tuple(facts.searches.values()))
 
 
 def _write_optimisers(facts: Facts, folder: Path) -> list[Path]:
@@ -195,7 +195,7 @@ _T_FIG4 = "Three-step paper, Fig. 4: latency against communication rate"
 _A_FIG2 = "CIA paper, Fig. 2: communication against local computation at every cut"
 _A_FIG3 = "CIA paper, Fig. 3: latency against communication rate on two devices"
 _C_FIG3 = "CPCDRL paper, Fig. 3: reward against episode"
-_C_FIG4 = "CPCDRL paper, Fig. 4: latency against the accuracy that may be lost"
+_C_FIG4 = "CPCDRL paper, Fig. 4: latency against the accuracy that may be lost, MobileNet"
 _C_FIG5 = "CPCDRL paper, Fig. 5: latency against the accuracy that may be lost, VGG16"
 _T_FIG5 = "Three-step paper, Fig. 5: communication latency through noise"
 _T_FIG1 = "Three-step paper, Fig. 1: what crosses at every cut against the image, ResNet-18"
@@ -236,10 +236,13 @@ _FIGURES = (
         write=_write_amplification,
         stems=("T-f1",),
     ),
-    *_pair("T", "threestep2020-fig3", _plane, _T_FIG3, "T-f3"),
+    *_pair("T", "threestep2020-fig3", _plane, _T_FIG3, "T-f3", harmonised=True),
     *_pair("T", "threestep2020-fig4", _rates, _T_FIG4, "T-f4", harmonised=True),
-    *_pair("T", "threestep2020-fig5", _noise, _T_FIG5, "T-f5a", "T-f5b"),
-    *_pair("A", "cia2021-fig2", _plane, _A_FIG2, "A-f2-comm", "A-f2-comp", "A-f2-pareto"),
+    *_pair("T", "threestep2020-fig5", _noise, _T_FIG5, "T-f5a", "T-f5b", harmonised=True),
+    *_pair(
+        *("A", "cia2021-fig2", _plane, _A_FIG2, "A-f2-comm", "A-f2-comp", "A-f2-pareto"),
+        harmonised=True,
+    ),
     *_pair("A", "cia2021-fig3", _rates, _A_FIG3, "A-f3", harmonised=True),
     Figure(
         name="cpcdrl2024-fig3",
@@ -250,7 +253,7 @@ _FIGURES = (
         stems=("C-f3",),
     ),
     *_pair("C", "cpcdrl2024-fig4", _rates, _C_FIG4, "C-f4a", "C-f4b", harmonised=True),
-    *_pair("C", "cpcdrl2024-fig5", _rates, _C_FIG5, "C-f5a", "C-f5b"),
+    *_pair("C", "cpcdrl2024-fig5", _rates, _C_FIG5, "C-f5a", "C-f5b", harmonised=True),
     Figure(
         name="study",
         title="Recipe study: accuracy against fine-tuning length, by sparsity",

@@ -640,12 +640,61 @@ def latencies(claim: Claim, among: Compared) -> list[Used] | Gap:
     return found
 
 
+def growth(claim: Claim, among: Compared) -> list[Used] | Gap:
+    """Latency of every fast method where most is swept, over that where least is."""
+    return _changes(claim, among, lambda first, last: last / first)
+
+
+def bend(claim: Claim, among: Compared) -> list[Used] | Gap:
+    """How steeply the latency of every fast method falls up to a turn, over how steeply beyond.
+
+    Steepness is the fall of the latency's logarithm per unit of what is swept. Infinite where it
+    falls up to the turn only.
+    """
+    assert claim.sweep is not None
+    turn = claim.sweep.turn
+    middle = [i for i, column in enumerate(among.columns) if column.place.x == turn]
+    if not middle or middle[0] in (0, len(among.columns) - 1):
+        return Gap(f"{turn} is no inner point of what is swept")
+    x = [column.place.x for column in among.columns]
+
+    def steepness(times_s: list[float]) -> float:
+        (at,) = middle
+        before = math.log(times_s[0] / times_s[at]) / (x[at] - x[0])
+        beyond = math.log(times_s[at] / times_s[-1]) / (x[-1] - x[at])
+        if beyond <= 0.0:  # it does not fall any more
+            return math.inf if before > 0.0 else 0.0
+        return before / beyond
+
+    return _changes(claim, among, lambda *times_s: steepness(list(times_s)), every=True)
+
+
+def _changes(
+    claim: Claim, among: Compared, change: Callable[..., float], *, every: bool = False
+) -> list[Used] | Gap:
+    """A number per fast method, from its latencies at the ends of the sweep or at every place."""
+    columns = among.columns if every else (among.columns[0], among.columns[-1])
+    found = []
+    for name in claim.fast:
+        points = [column.points[name] for column in columns]
+        missing = next((point.gap for point in points if point.gap is not None), None)
+        if missing is not None:
+            return missing
+        rows = tuple(point.median.key for point in points if point.median is not None)
+        evidence = joined(point.evidence for point in points)
+        value = change(*(point.median_s for point in points))
+        found.append(Used(None, "", name, value, evidence, rows))
+    return found
+
+
 MEASURES: dict[str, Callable[[Claim, Compared], list[Used] | Gap]] = {
     "latencies": latencies,
     "second_best": second_best,
     "worst": worst,
     "each": each,
     "spread": spread,
+    "growth": growth,
+    "bend": bend,
 }
 
 

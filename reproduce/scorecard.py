@@ -194,6 +194,10 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
         from reproduce.tradeoff import numbers as of_cuts
 
         return of_cuts(claim, facts)
+    if claim.search is not None:
+        from reproduce.learning import settled_episodes
+
+        return settled_episodes(claim, facts)
     assert claim.where is not None
     found: list[Used] = []
     for case in cases(claim.where, claim.excluded):

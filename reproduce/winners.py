@@ -14,15 +14,20 @@ from dataclasses import dataclass
 
 from reproduce.facts import Facts, Gap, short
 from reproduce.plane import plane_of
-from reproduce.rates import Point, panel, sweep_of
+from reproduce.rates import Point, panel, sweeps_of
 from reproduce.scorecard import joined
 from reproduce.style import method_style
 
 # Latencies that differ by less are those of one plan, priced along two ways.
 _EQUAL = 1e-9
 
-PLANES = ("fig9", "fig10")
+PLANES = ("fig9", "fig10", "threestep2020-fig3", "cia2021-fig2")
 """Figures at one cut at a time; all others of this kind are sweeps."""
+
+
+def is_plane(matrix: str) -> bool:
+    """Whether a matrix is that of a figure at one cut at a time, under either rules."""
+    return matrix.removesuffix("-harmonised") in PLANES
 
 
 @dataclass(frozen=True)
@@ -101,17 +106,17 @@ def _winners(facts: Facts, matrix: str) -> Mapping[tuple[str, str], Winner] | Ga
 
 def _scenarios(facts: Facts, matrix: str) -> Iterator[tuple[tuple[str, str], list[Point]]]:
     """Yield every scenario, as device and place, with the points of all methods."""
-    if matrix.partition("-")[0] in PLANES:
+    if is_plane(matrix):
         plane = plane_of(matrix)
         by_method = plane.points(facts)
         for number, cut in enumerate(plane.conventions):
             yield (plane.device, cut), [own[number] for own in by_method.values()]
         return
-    sweep = sweep_of(matrix)
-    for device in sweep.devices:
-        points = panel(facts, sweep, device)
-        for place in sweep.places:
-            yield (device, sweep.text(place.x)), [p for p in points if p.x == place.x]
+    for sweep in sweeps_of(matrix):
+        for device in sweep.devices:
+            points = panel(facts, sweep, device)
+            for place in sweep.places:
+                yield (device, sweep.text(place.x)), [p for p in points if p.x == place.x]
 
 
 COLUMNS = (
