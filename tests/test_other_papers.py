@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from reproduce.plane import plane_of
 from reproduce.rates import network_text, point, sweep_of, sweeps_of
 from reproduce.regret import best_known
 from reproduce.scorecard import judge
+from reproduce.winners import is_plane
 
 CLAIMS = {claim.id: claim for paper in papers().values() for claim in paper.claims}
 MATRICES = [
@@ -68,10 +70,36 @@ def test_a_matrix_names_methods_that_are_there_and_its_figure_reads_it(name: str
     cells = expand(load(name), Catalog())
     assert cells
     assert len({cell.model for cell in cells}) == 1
-    if "fig3" in name and "harmonised" not in name and name != "cia2021-fig3":
+    if is_plane(name):
         assert plane_of(name).conventions
-    elif name != "cia2021-fig2":
+    else:
         assert all(sweep.places for sweep in sweeps_of(name))
+
+
+@pytest.mark.parametrize("name", [name for name in MATRICES if name.endswith("-harmonised")])
+def test_a_figure_under_one_set_of_rules_names_the_winners_of_both(
+    name: str, tmp_path: Path
+) -> None:
+    """Its scenarios are those of the paper's figure, cut by cut or point by point."""
+    paper = name.removesuffix("-harmonised")
+
+    def answers(cell: Cell) -> dict[str, Any]:
+        last = str(Catalog().method(load(paper).methods[-1]).ref)
+        return {"device_s": 0.1 if cell.method == last else 0.2, "uplink_s": 0.1}
+
+    facts = Facts.of([*rows(paper, answers), *rows(name, answers)])
+    figures()[name].write(facts, tmp_path)
+    table = (tmp_path / f"{paper}-winners.csv").read_text()
+    lines = list(csv.DictReader(io.StringIO(table)))
+    places = {(line["device"], line["place"]) for line in lines}
+    assert len(places) == len(lines)
+    if is_plane(name):
+        assert len(lines) == len(plane_of(paper).conventions)
+    else:
+        scenarios = [(sweep, device) for sweep in sweeps_of(paper) for device in sweep.devices]
+        assert len(lines) == sum(len(sweep.places) for sweep, _ in scenarios)
+    assert {line["agrees"] for line in lines} == {"yes"}
+    assert {path.suffix for path in tmp_path.iterdir()} >= {".svg", ".pdf", ".png", ".json"}
 
 
 def test_shares_above_the_png_line_are_counted_cut_by_cut() -> None:
@@ -138,8 +166,12 @@ def test_a_sweep_over_floors_keeps_every_floor_apart(tmp_path: Path) -> None:
     (device,) = sweep.devices
     seen = [point(facts, sweep, device, place, "cpcdrl").median_s for place in sweep.places]
     assert seen == pytest.approx([2.0, 1.95, 1.9, 1.8, 1.7, 1.5, 1.2])
-    assert judge(CLAIMS["C-f4a.5"], facts).ours == pytest.approx((4.0 - 0.2) / (2.0 - 0.2))
-    assert judge(CLAIMS["C-f4a.6"], facts).verdict == "ordering holds"
+    assert judge(CLAIMS["C-f4a.1"], facts).ours == pytest.approx((4.0 - 0.1) / (2.0 - 0.1))
+    assert judge(CLAIMS["C-f4a.2"], facts).ours == pytest.approx((4.0 - 0.3) / (2.0 - 0.3))
+    assert judge(CLAIMS["C-f4a.4"], facts).ours == pytest.approx(3.0 / 2.0)
+    assert judge(CLAIMS["C-head.2"], facts).ours == pytest.approx((4.0 - 0.8) / (2.0 - 0.8))
+    assert judge(CLAIMS["C-f4b.1"], facts).ours == pytest.approx(2.0 / 1.9)
+    assert judge(CLAIMS["C-f4b.2"], facts).verdict == "deviates"
     # A plan that one floor admits another may not: nothing is moved between them.
     panels = rate_figures.points(facts, sweep)
     assert best_known(facts, sweep, panels[device]) == {}
@@ -149,6 +181,52 @@ def test_a_sweep_over_floors_keeps_every_floor_apart(tmp_path: Path) -> None:
     assert {float(line["max_accuracy_loss"]) for line in lines} == {
         place.max_accuracy_loss for place in sweep.places
     }
+
+
+@pytest.mark.parametrize(
+    ("per_point", "beyond", "verdict"),
+    [
+        (0.4, 0.1, "ordering holds"),  # steeper up to a point lost than beyond
+        (0.1, 0.4, "deviates"),
+        (0.2, 0.2, "deviates"),  # a straight line has no turn
+        (0.2, 0.0, "ordering holds"),
+        (0.0, 0.0, "deviates"),
+    ],
+)
+def test_a_bend_is_steeper_before_its_turn(per_point: float, beyond: float, verdict: str) -> None:
+    def answers(cell: Cell) -> dict[str, Any]:
+        lost = 100 * cell.max_accuracy_loss
+        fallen = per_point * min(lost, 1.0) + beyond * max(0.0, lost - 1.0)
+        return {"device_s": float(np.exp(-fallen))}
+
+    judged = judge(CLAIMS["C-f4b.3"], Facts.of(rows("cpcdrl2024-fig4", answers)))
+    assert judged.verdict == verdict
+
+
+def test_growth_is_the_last_latency_over_the_first() -> None:
+    """Tang et al. 2024, Fig. 4(b): latency rises with what may be lost beyond a point."""
+
+    def answers(cell: Cell) -> dict[str, Any]:
+        lost = 100 * cell.max_accuracy_loss
+        return {"device_s": 1.0 + max(1.0 - lost, 0.5 * (lost - 1.0))}
+
+    judged = judge(CLAIMS["C-f4b.2"], Facts.of(rows("cpcdrl2024-fig4", answers)))
+    assert judged.verdict == "ordering holds"
+    assert [used.value for used in judged.used] == [pytest.approx(1.0 + 0.5 * 7.0)]
+
+
+def test_latencies_that_grow_less_with_the_accuracy_asked_for() -> None:
+    def answers(cell: Cell) -> dict[str, Any]:
+        slope = {"cpcdrl": 0.01, "greedy": 0.02, "amc": 0.005}.get(cell.method, 0.0)
+        return {"device_s": 1.0 - slope * 100 * cell.max_accuracy_loss}
+
+    facts = Facts.of(rows("cpcdrl2024-fig5", answers))
+    assert judge(CLAIMS["C-f5a.6"], facts).verdict == "ordering holds"
+    assert judge(CLAIMS["C-f5a.7"], facts).verdict == "deviates"
+    assert judge(CLAIMS["C-f5b.1"], facts).ours == pytest.approx(0.97 / 0.92)
+    assert judge(CLAIMS["C-f5a.1"], facts).ours == pytest.approx(1e3 * 0.98)
+    # At 8 points the greedy partition is ahead.
+    assert judge(CLAIMS["C-head.1"], facts).ours == pytest.approx(0.84 / 0.92)
 
 
 def through_noise(cell: Cell) -> dict[str, Any]:
@@ -286,20 +364,26 @@ def test_a_step_settles_where_it_rises() -> None:
     assert settles(np.array([0.0] * 75 + [1.0] * 225)) == 76
 
 
+def learnt(model: str, reward: Any, accuracy: Any = None) -> Curves:
+    """Made-up searches on a network, the floor at 74.84 %."""
+    seen = 0.7 + reward / 100 if accuracy is None else accuracy
+    return Curves(model, reward, np.exp(-reward / 10), seen, 0.7484)
+
+
 def test_learning_curves_are_written_seed_by_seed(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    reward = np.stack([np.linspace(-1, 2, 40) + rng.normal(0, 0.01, 40) for _ in range(3)])
-    found = Curves(reward, np.exp(-reward), 0.7 + reward / 100, 0.7484)
+    rising = np.stack([np.linspace(-1, 2, 40) + rng.normal(0, 0.01, 40) for _ in range(3)])
+    found = (learnt("mobilenet_v1", rising), learnt("vgg16", 2 * rising))
     files = learning.write(tmp_path, "x", "t", found)
     assert {path.suffix for path in files} == {".svg", ".pdf", ".png", ".csv"}
     lines = list(csv.DictReader(io.StringIO((tmp_path / "x.csv").read_text())))
-    assert len(lines) == 3 * 40
-    again = np.array([float(line["reward"]) for line in lines]).reshape(3, 40)
-    assert (again == reward).all()
+    assert [line["model"] for line in lines] == ["mobilenet_v1"] * 120 + ["vgg16"] * 120
+    again = np.array([float(line["reward"]) for line in lines]).reshape(2, 3, 40)
+    assert (again == np.stack([rising, 2 * rising])).all()
     told = " ".join(learning.told(found, "x"))
-    assert f"from episode {found.together} on" in told
-    assert min(found.settled) > 40  # a reward that rises to the end has not settled
-    assert "in 0 of 3 single seeds." in told
+    assert f"from episode {found[0].together} on" in told
+    assert min(found[0].settled) > 40  # a reward that rises to the end has not settled
+    assert told.count("in 0 of 3 single seeds.") == 2
     assert "3 seeds, 40 episodes" in told
 
 
@@ -307,16 +391,31 @@ def test_a_reward_that_never_settles_is_said_not_to() -> None:
     rng = np.random.default_rng(0)
     reward = np.stack([np.repeat([0.0, 1.0], 20), rng.normal(0, 1, 40), rng.normal(0, 1, 40)])
     reward[1:, -1] = 30.0
-    found = Curves(reward, np.ones((3, 40)), np.full((3, 40), 0.7), 0.7484)
+    found = learnt("vgg16", reward, np.full((3, 40), 0.7))
     assert sum(episode > 40 for episode in found.settled) == 2
-    told = " ".join(learning.told(found, "x"))
+    told = " ".join(learning.told([found], "x"))
     assert "in 1 of 3 single seeds" in told
     assert "0 of 120 episodes saw a plan that keeps to it" in told
     with house_style():
-        axes = learning.draw(found, "x").axes
+        axes = learning.draw([found], "x").axes
     assert [axis.get_yscale() for axis in axes] == ["linear", "log", "linear"]
     # The reward is drawn as it is, and the floor beside the accuracies.
     assert axes[0].get_lines()[0].get_ydata()[-1] == pytest.approx(
         np.median([averaged(one)[-1] for one in reward])
     )
     assert list(axes[2].get_lines()[-1].get_ydata()) == pytest.approx([74.84] * 2)
+
+
+def test_the_slower_network_says_when_rewards_are_stable() -> None:
+    """Tang et al. 2024, Fig. 3: both rewards are stable from about episode 75 on."""
+    early, late = (np.tile(np.repeat([0.0, 1.0], [n, 300 - n]), (3, 1)) for n in (40, 66))
+    claim = CLAIMS["C-f3.1"]
+    found = {"mobilenet_v1": learnt("mobilenet_v1", early), "vgg16": learnt("vgg16", late)}
+    judged = judge(claim, replace(Facts.of([]), searches=found))
+    assert judged.ours == found["vgg16"].together > found["mobilenet_v1"].together
+    assert judged.verdict == "reproduced"
+    assert judged.evidence == "analytic, predicted"
+    assert "3 seeds, 300 episodes" in judged.conditions
+    alone = judge(claim, replace(Facts.of([]), searches={"vgg16": found["vgg16"]}))
+    assert alone.verdict == "pending"
+    assert "`coinfer reproduce cpcdrl2024-fig3` searches" in alone.cause
