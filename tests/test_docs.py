@@ -150,6 +150,14 @@ def test_the_example_device_loads(tmp_path: Path) -> None:
     assert load_presets(path).device("my-board").speed() == 5e9
 
 
+def test_every_figure_has_its_tox_environment() -> None:
+    from reproduce.figures import figures
+
+    text = (ROOT / "tox.ini").read_text(encoding="utf-8")
+    (named,) = re.findall(r"^\[testenv:reproduce-\{(.*)\}\]$", text, re.MULTILINE)
+    assert named.split(",") == list(figures())
+
+
 def test_ci_runs_the_commands_of_the_readme() -> None:
     readme = " ".join(blocks("README.md", "sh"))
     script = (ROOT / ".ci" / "run").read_text()

@@ -453,6 +453,18 @@ def test_python_m_reproduce_helps_without_heavy_imports() -> None:
     assert imported.isdisjoint({"torch", "numpy", "matplotlib", "pydantic", "jinja2"})
 
 
+def test_python_m_reproduce_takes_the_name_of_the_tox_environment(tmp_path: Path) -> None:
+    """As tox runs it: -P keeps the folder it runs in from being imported; options follow."""
+    (tmp_path / "reproduce.py").write_text("raise SystemExit('not this one')")
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "reproduce", "reproduce-threestep2020-fig1", "--quiet"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    folder = tmp_path / "out" / "threestep2020-fig1"
+    assert (folder / "scorecard.md").is_file()
+
+
 def test_python_m_reproduce_refuses_an_unknown_figure_in_one_line(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "reproduce", "table5", "--out", str(tmp_path / "x")],
