@@ -124,6 +124,29 @@ def saved_flops(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
     return _per_cut(plane, both, lambda row: 100.0 * (1 - device_work(row) / by_key[row.key]))
 
 
+def codec_share(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
+    """What the fast method's codec adds at every cut, in percent of the slow one's whole network.
+
+    Encoder and decoder together; needs a convention that counts them.
+    """
+    (name,), (other,) = claim.fast, claim.slow
+    works = {work_of(point.median) for point in points[other] if point.median is not None}
+    if len(works) != 1:
+        return Gap(f"{other} does not leave its network as it is at every cut")
+    (whole,) = works
+    return _per_cut(plane, points[name], lambda row: 100.0 * codec_work(row) / whole)
+
+
+def work_of(row: Answered) -> float:
+    """What a row's plan makes device and server compute, without its codec, in FLOPs."""
+    return float((row.result.device_flops or 0.0) + (row.result.server_flops or 0.0))
+
+
+def codec_work(row: Answered) -> float:
+    """What a row's codec makes device and server compute, in FLOPs."""
+    return float((row.result.encode_flops or 0.0) + (row.result.decode_flops or 0.0))
+
+
 def device_work(row: Answered) -> float:
     """What a row's plan makes the device compute, codec included, in FLOPs."""
     return float((row.result.device_flops or 0.0) + (row.result.encode_flops or 0.0))
@@ -154,6 +177,7 @@ MEASURES: dict[str, Callable[[Claim, Plane, Points], list[Used] | Gap]] = {
     "above_png": above_png,
     "saved_bits": saved_bits,
     "saved_flops": saved_flops,
+    "codec_share": codec_share,
 }
 
 

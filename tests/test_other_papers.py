@@ -141,6 +141,31 @@ def test_what_is_saved_is_relative_to_the_image_and_to_the_partition_at_the_same
     assert judge(CLAIMS["A-f2-comp.2"], facts).ours == pytest.approx(100 * (1 - 1600 / 3000))
 
 
+def test_a_codec_is_a_share_of_the_whole_unpruned_network() -> None:
+    def answers(cell: Cell) -> dict[str, Any]:
+        cut, own = cut_number(cell), cell.method == "three_step"
+        work = {"device_flops": 100.0 * cut, "server_flops": 1000.0 - 100.0 * cut}
+        # The three-step method's network is pruned, its codec 4 + 1 at cut 2 and less elsewhere.
+        return {
+            "device_s": 1.0,
+            "uplink_s": 1.0,
+            **({name: 0.5 * value for name, value in work.items()} if own else work),
+            "encode_flops": (4.0 if cut == 2 else 1.0) if own else 0.0,
+            "decode_flops": 1.0 if own else 0.0,
+        }
+
+    judged = judge(CLAIMS["T-codec.2"], Facts.of(rows("threestep2020-fig3-harmonised", answers)))
+    assert judged.ours == pytest.approx(0.5)
+    assert judged.verdict == "reproduced"
+
+    def pruned(cell: Cell) -> dict[str, Any]:
+        return {**answers(cell), "server_flops": 500.0}
+
+    unlike = judge(CLAIMS["T-codec.2"], Facts.of(rows("threestep2020-fig3-harmonised", pruned)))
+    assert unlike.verdict == "pending"
+    assert "does not leave its network as it is at every cut" in unlike.cause
+
+
 def test_the_longest_latency_below_a_rate_is_in_seconds() -> None:
     def answers(cell: Cell) -> dict[str, Any]:
         rate_bps = float(cell.link.partition("=")[2].rstrip("]"))
