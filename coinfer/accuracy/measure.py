@@ -30,7 +30,7 @@ from coinfer.accuracy.training import (
     substream,
     train,
 )
-from coinfer.compression.criteria import Refits
+from coinfer.compression.criteria import Calibrates, Refits
 from coinfer.compression.groups import prune_space, remove
 from coinfer.compression.masking import Masking
 from coinfer.compression.pipeline import SplitNetwork, split_network
@@ -207,6 +207,8 @@ def _prune(
     if isinstance(schedule, OneShot):  # so the small network can be trained from the start
         with reproducible(job.setup, job.stream("criterion")):
             model.to(job.device).eval()
+            if isinstance(criterion, Calibrates):
+                criterion = criterion.calibrated(model, space, keep, calibration())
             kept = select(criterion, model, space, keep, calibration)
             if isinstance(criterion, Refits):
                 criterion.refit(model, space, kept, calibration())

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from coinfer.compression.reconstruct import Sample
+    from coinfer.compression.reconstruct import CalibratedLasso
+    from coinfer.parts import Criterion
 
 Batches = Iterable[tuple[Any, Any]]
 """Calibration data: (images (B, C, H, W), labels (B,))."""
@@ -146,10 +147,7 @@ class Lasso:
         Raises:
             CoinferError: when there is no batch, or a transposed convolution reads the units.
         """
-        from coinfer.compression import reconstruct
-
-        calibration = reconstruct.calibrate(model, space, self._sample(batches))
-        return reconstruct.lasso_scores(model, calibration)
+        return self.calibrated(model, space, space.names, batches).scores(model, space, ())
 
     def refit(
         self,
@@ -163,15 +161,30 @@ class Lasso:
         Raises:
             CoinferError: as `scores`, and for units that are not there.
         """
+        self.calibrated(model, space, kept, batches).refit(model, space, kept, ())
+
+    def calibrated(
+        self, model: nn.Module, space: PruneSpace, groups: Iterable[str], batches: Batches
+    ) -> CalibratedLasso:
+        """Return this criterion with what it needs to know of a network for some prune groups.
+
+        Raises:
+            CoinferError: as `scores`, and for groups that are not there.
+        """
         from coinfer.compression import reconstruct
 
-        calibration = reconstruct.calibrate(model, space, self._sample(batches), kept)
-        reconstruct.refit(model, kept, calibration)
+        sample = reconstruct.Sample(batches, self.batches, self.points, self.seed)
+        return reconstruct.CalibratedLasso(reconstruct.calibrate(model, space, sample, groups))
 
-    def _sample(self, batches: Batches) -> Sample:
-        from coinfer.compression.reconstruct import Sample
 
-        return Sample(batches, self.batches, self.points, self.seed)
+@runtime_checkable
+class Calibrates(Protocol):
+    """A criterion for which scoring and refitting look at the same data, once for both."""
+
+    def calibrated(
+        self, model: nn.Module, space: PruneSpace, groups: Iterable[str], batches: Batches
+    ) -> Criterion:
+        """Return the criterion as it is of a network, for some of its prune groups."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ from coinfer.errors import CoinferError
 # Share of the mean square of an input added to the normal equations: they stay solvable where
 # inputs depend on each other or are more than the samples, and no fit is worse than no refit.
 _RIDGE = 1e-8
+
+# Columns of a matrix of products computed at once: X^T X is symmetric, so half of it is enough.
+_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,12 @@ class Calibration:
     Attributes:
         channels: the network's units and their channels.
         moments: X^T X / N of every layer that reads units, shape (M, M), by its name.
+        groups: the prune groups whose readers were looked at.
     """
 
     channels: ChannelMap
     moments: Mapping[str, Tensor]
+    groups: tuple[str, ...]
 
 
 def calibrate(
@@ -80,29 +85,31 @@ def calibrate(
         CoinferError: when there is no batch, or a transposed convolution reads the units.
     """
     channels = matching_channels(model, space)
-    wanted = [space.index(name) for name in (space.names if groups is None else groups)]
-    units = [_units(channels, position) for position in wanted]
+    wanted = tuple(space.names if groups is None else groups)
+    units = [_units(channels, space.index(name)) for name in wanted]
     layers = _readers(model, channels, np.concatenate([np.zeros(0, dtype=np.int64), *units]))
-    return Calibration(channels, second_moments(model, layers, sample))
+    return Calibration(channels, second_moments(model, layers, sample), wanted)
 
 
 def lasso_scores(model: nn.Module, calibration: Calibration) -> dict[str, Tensor]:
-    """Return, by prune group, the penalty at which each unit enters the LASSO path (eq. 1).
+    """Return, by group looked at, the penalty at which each unit enters the LASSO path (eq. 1).
 
     For a group that several layers read, the objective is the sum of theirs, each relative to the
     energy that its units bring to it; what other groups bring is taken as given.
 
     Args:
-        model: the network that was calibrated, on all of its groups.
+        model: the network that was calibrated.
         calibration: of it.
     """
     channels = calibration.channels
     scores = {}
-    for position, group in enumerate(channels.space.groups):
+    for name in calibration.groups:
+        position = channels.space.index(name)
+        group = channels.space.groups[position]
         gram = torch.zeros(group.units, group.units, dtype=torch.float64)
-        for name, moment in calibration.moments.items():
-            layer = model.get_submodule(name)
-            columns = _columns(layer, channels.inputs[name])
+        for reader, moment in calibration.moments.items():
+            layer = model.get_submodule(reader)
+            columns = _columns(layer, channels.inputs[reader])
             if np.isin(columns, _units(channels, position)).any():
                 gram += _energy(layer, moment, columns, _units(channels, position))
         scores[group.name] = torch.from_numpy(_entry_penalties(gram.numpy()))
@@ -141,6 +148,36 @@ def refit(model: nn.Module, kept: Mapping[str, Sequence[int]], calibration: Cali
         weight.copy_(rows.view_as(weight))
 
 
+@dataclass(frozen=True, eq=False)
+class CalibratedLasso:
+    """The lasso criterion of a network that has run on the calibration data: scores and refit.
+
+    Attributes:
+        calibration: what was seen, on the groups that are to be pruned.
+    """
+
+    kind: ClassVar[str] = "criterion"
+    name: ClassVar[str] = "lasso"
+
+    calibration: Calibration
+
+    def scores(
+        self, model: nn.Module, space: PruneSpace, batches: Iterable[tuple[Tensor, Any]]
+    ) -> dict[str, Tensor]:
+        """Return the scores of the groups that were looked at; no batch is read."""
+        return lasso_scores(model, self.calibration)
+
+    def refit(
+        self,
+        model: nn.Module,
+        space: PruneSpace,
+        kept: Mapping[str, Sequence[int]],
+        batches: Iterable[tuple[Tensor, Any]],
+    ) -> None:
+        """Refit weights as `refit`; no batch is read."""
+        refit(model, kept, self.calibration)
+
+
 def second_moments(
     model: nn.Module, layers: Mapping[str, nn.Module], sample: Sample
 ) -> dict[str, Tensor]:
@@ -170,7 +207,7 @@ def second_moments(
             rows = patches(layer, x.detach(), sample.points, draws).double()
             if name not in moments:
                 moments[name] = rows.new_zeros(rows.shape[1], rows.shape[1])
-            moments[name].addmm_(rows.T, rows)
+            _add_products(moments[name], rows)
             counts[name] += len(rows)
 
         return hook
@@ -189,12 +226,20 @@ def second_moments(
     if not moments:
         raise CoinferError("the lasso criterion has no calibration batch; it needs one or more")
     for name, moment in moments.items():
+        moment.copy_(moment.tril() + moment.tril(-1).T)
         if not torch.isfinite(moment.div_(counts[name])).all():
             raise CoinferError(
                 f"'{name}' reads values that are not finite numbers, so that the lasso criterion "
                 "cannot compare its channels (did the training diverge?)"
             )
     return moments
+
+
+def _add_products(moment: Tensor, rows: Tensor) -> None:
+    """Add X^T X to a matrix, in place, in its lower triangle and little above it."""
+    for start in range(0, len(moment), _BLOCK):
+        end = start + _BLOCK
+        moment[start:end, :end].addmm_(rows[:, start:end].T, rows[:, :end])
 
 
 def patches(layer: nn.Module, x: Tensor, points: int, draws: torch.Generator) -> Tensor:
