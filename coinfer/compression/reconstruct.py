@@ -226,7 +226,7 @@ def second_moments(
     if not moments:
         raise CoinferError("the lasso criterion has no calibration batch; it needs one or more")
     for name, moment in moments.items():
-        moment.copy_(moment.tril() + moment.tril(-1).T)
+        _mirror(moment)
         if not torch.isfinite(moment.div_(counts[name])).all():
             raise CoinferError(
                 f"'{name}' reads values that are not finite numbers, so that the lasso criterion "
@@ -240,6 +240,13 @@ def _add_products(moment: Tensor, rows: Tensor) -> None:
     for start in range(0, len(moment), _BLOCK):
         end = start + _BLOCK
         moment[start:end, :end].addmm_(rows[:, start:end].T, rows[:, :end])
+
+
+def _mirror(moment: Tensor) -> None:
+    """Copy a matrix's lower triangle into its upper one, in place."""
+    for start in range(0, len(moment), _BLOCK):
+        end = start + _BLOCK
+        moment[start:end, end:] = moment[end:, start:end].T
 
 
 def patches(layer: nn.Module, x: Tensor, points: int, draws: torch.Generator) -> Tensor:
