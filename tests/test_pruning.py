@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import ceil, floor
 
 import numpy as np
@@ -363,6 +363,37 @@ class TestLasso:
         torch.testing.assert_close(found, rows.T @ rows / len(rows))
         fewer = second_moments(network, layers, Sample(batches(5), most=3, points=64))[reader]
         assert torch.equal(found, fewer)
+
+    def test_moments_of_many_columns_are_those_of_few(self) -> None:
+        """Half of a symmetric matrix is computed, block by block, and mirrored."""
+        layer = nn.Linear(1100, 3)
+        data = [(torch.randn(7, 1100), None) for _ in range(2)]
+        found = second_moments(layer, {"": layer}, Sample(data))[""]
+        rows = torch.cat([x for x, _ in data]).double()
+        assert torch.equal(found, found.T)
+        torch.testing.assert_close(found, rows.T @ rows / len(rows))
+
+    @pytest.mark.parametrize("reader", ["conv", "flat", "two"])
+    def test_data_are_looked_at_once_for_scores_and_refit(self, reader: str) -> None:
+        network, space = reading(reader)
+        data, read = batches(3), []
+
+        def counted() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+            for batch in data:
+                read.append(batch)
+                yield batch
+
+        once = Lasso(points=64).calibrated(network, space, ["a"], counted())
+        scores = once.scores(network, space, ())
+        assert list(scores) == ["a"]  # nothing was looked at of other groups
+        apart = copy.deepcopy(network)
+        torch.testing.assert_close(
+            scores["a"], Lasso(points=64).scores(apart, space, data)["a"], rtol=1e-9, atol=1e-12
+        )
+        Lasso(points=64).refit(apart, space, {"a": [0, 2]}, data)
+        once.refit(network, space, {"a": [0, 2]}, ())
+        assert len(read) == len(data)
+        assert all(map(torch.equal, network.state_dict().values(), apart.state_dict().values()))
 
     @pytest.mark.parametrize("reader", ["conv", "flat", "two"])
     def test_scores_are_where_a_lasso_solver_drops_units(self, reader: str) -> None:
