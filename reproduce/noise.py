@@ -31,14 +31,15 @@ Panel = tuple[Sweep, list[Point]]
 
 _FOOT_COLUMNS = 168
 _TITLES = {"dB": "AWGN channel", "flips": "binary symmetric channel"}
-# What the figure compares, by the methods that send it.
+# What the figure compares, by the methods that send it; the input as the convention sends it.
 _SENT = {
-    "all_server": "input, PNG",
+    "all_server": "input",
     "neurosurgeon": "feature, 32-bit floats",
     "three_step": "learned source coding",
     "three_step[coding=jscc]": "joint source-channel coding",
     "three_step[coding=jscc-bsc]": "joint source-channel coding",
 }
+_INPUT = {"png": "PNG", "raw8": "8 bits a value", "float32": "32-bit floats"}
 
 
 def panels(facts: Facts, matrix: str) -> list[Panel]:
@@ -102,7 +103,7 @@ def draw(drawn: Sequence[Panel], stem: str) -> Figure:
             Lines(
                 f"({letter}) {_TITLES.get(sweep.unit, sweep.unit)}",
                 tuple(
-                    _named(line_of(here), method)
+                    _named(line_of(here), sweep, method)
                     for method in sweep.methods
                     for here in [[point for point in own if point.method == method]]
                     if any(point.median is not None for point in here)
@@ -119,15 +120,21 @@ def draw(drawn: Sequence[Panel], stem: str) -> Figure:
     )
 
 
-def _named(line: Line, method: str) -> Line:
-    label = _SENT.get(method, line.style.label)
-    return replace(line, style=replace(line.style, label=label))
+def _named(line: Line, sweep: Sweep, method: str) -> Line:
+    return replace(line, style=replace(line.style, label=_label(sweep, method)))
+
+
+def _label(sweep: Sweep, method: str) -> str:
+    """What a method sends under the convention of a sweep, for people."""
+    label = _SENT.get(method, method_style(method).label)
+    coder = convention(sweep.convention).input_coder
+    return f"{label}, {_INPUT.get(coder, coder)}" if method == "all_server" else label
 
 
 def _silent(sweep: Sweep, own: Sequence[Point]) -> str:
     """What has not a single point in a panel."""
     names = [
-        _SENT.get(method, method_style(method).label)
+        _label(sweep, method)
         for method in sweep.methods
         if all(point.median is None for point in own if point.method == method)
     ]

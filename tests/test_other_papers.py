@@ -301,6 +301,11 @@ def test_one_matrix_may_sweep_over_snrs_and_over_flipped_bits(tmp_path: Path) ->
     assert [axis.get_xlabel() for axis in drawn.axes] == [
         *("SNR (dB)", "Probability that a bit is flipped"),
     ]
+    for name, sent in (("threestep2020-fig5", "PNG"), ("threestep2020-fig5-harmonised", "8 bits")):
+        with house_style():
+            shown = noise.draw(noise.panels(Facts.of(rows(name, through_noise)), name), name)
+        labels = [text.get_text() for legend in shown.legends for text in legend.get_texts()]
+        assert any(label.startswith(f"input, {sent}") for label in labels)
     told = " ".join(noise.footnote(noise.panels(facts, "threestep2020-fig5"), "x"))
     assert "cut after features.9 (the paper: behind Conv_4x)" in told
     assert "states no symbol rate for its binary symmetric channel" in told
