@@ -52,7 +52,8 @@ def _tables() -> Iterable[str]:
 @click.option(
     "--jobs",
     type=click.IntRange(min=0),
-    help="Worker processes of a figure that is computed; 0 for one per core.  [default: 1]",
+    help="Worker processes of a figure that is computed or searched for; 0 for one per core.  "
+    "[default: 1]",
 )
 @click.option(
     "--table",
@@ -108,7 +109,9 @@ def reproduce(
     anew = True if reselect else None
     given: dict[str, object] = {}
     if not computed:
-        given = {"--store": store, "--jobs": jobs, "--reselect": anew}
+        given = {"--store": store, "--reselect": anew}
+    if not computed and found.reads != "search":
+        given["--jobs"] = jobs
     if found.reads in ("matrix", "network", "search"):
         given["--table"] = table
     for option, value in given.items():
@@ -116,18 +119,17 @@ def reproduce(
             how = "is computed" if computed else f"is made from a {found.reads}"
             raise CoinferError(f"{found.name} {how} and takes no {option}")
     files, summary = [], None
+    workers = 1 if jobs is None else jobs
     if computed:
         if store is None:
             folder.mkdir(parents=True, exist_ok=True)
         store_path = store or folder / "results.sqlite"
-        facts, summary = _computed(
-            found, store_path, 1 if jobs is None else jobs, quiet, reselect=reselect
-        )
+        facts, summary = _computed(found, store_path, workers, quiet, reselect=reselect)
         files.append(store_path)
     elif found.reads == "network":
         facts = collect.facts_of([], found.claims(), found.findings())
     elif found.reads == "search":
-        facts = collect.facts_by_searching()
+        facts = collect.facts_by_searching(workers, quiet=quiet)
     else:
         facts = collect.facts_of_file(found.reads, table)
     claims, findings = found.claims(), found.findings()

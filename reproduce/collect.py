@@ -337,15 +337,20 @@ def _shipped(model: str, family: str, data: str) -> Measured | None:
     return None if table is None else Measured(table)
 
 
-def facts_by_searching() -> Facts:
-    """Search as the figure of learning curves needs it, anew: a minute or two.
+def facts_by_searching(jobs: int = 1, *, quiet: bool = False) -> Facts:
+    """Search as the figure of learning curves needs it, anew: minutes.
+
+    Args:
+        jobs: worker processes, 0 for one per core.
+        quiet: whether to show no progress.
 
     Raises:
         CoinferError: when there is nothing to learn from.
     """
     from reproduce.learning import searched
 
-    return replace(Facts.of([]), searches={curves.model: curves for curves in searched()})
+    found = searched(jobs=jobs, quiet=quiet)
+    return replace(Facts.of([]), searches={curves.model: curves for curves in found})
 
 
 def facts_by_computing(

@@ -99,44 +99,61 @@ def settles(curve: Floats, tolerance: float = TOLERANCE) -> int:
     return 1 if not len(outside) else int(outside[-1]) + 2
 
 
-def searched(models: Sequence[str] = MODELS, seeds: int = SEEDS) -> tuple[Curves, ...]:
+def searched(
+    models: Sequence[str] = MODELS, seeds: int = SEEDS, jobs: int = 1, *, quiet: bool = False
+) -> tuple[Curves, ...]:
     """Run the method once per network and seed in the paper's scenario.
+
+    Args:
+        models: the networks.
+        seeds: of each.
+        jobs: worker processes, 0 for one per core; the curves are the same for any number.
+        quiet: whether to show no progress.
 
     Raises:
         CoinferError: when the method has nothing to learn from.
     """
-    return tuple(_searched(model, seeds) for model in models)
+    from joblib import Parallel, delayed
+
+    asked = [(model, seed) for model in models for seed in range(seeds)]
+    found: dict[str, list[tuple[Run, float]]] = {model: [] for model in models}
+    answers = Parallel(n_jobs=jobs or -1, return_as="generator")(
+        delayed(_search)(*one) for one in asked
+    )
+    for number, ((model, _), answer) in enumerate(zip(asked, answers, strict=True), start=1):
+        found[model].append(answer)
+        if not quiet:
+            click.echo(f"{number} of {len(asked)} searches of {METHOD} ({model})", err=True)
+    return tuple(
+        Curves(
+            model,
+            np.stack([run.reward for run, _ in own]),
+            np.stack([run.latency_s for run, _ in own]),
+            np.stack([run.accuracy for run, _ in own]),
+            own[0][1],
+        )
+        for model, own in found.items()
+    )
 
 
-def _searched(model: str, seeds: int) -> Curves:
+def _search(model: str, seed: int) -> tuple[Run, float]:
+    """One search, and the accuracy floor of its reward."""
     from benchmarks.catalog import Catalog
     from benchmarks.cells import Cell
     from benchmarks.evaluate import Group, Question, prepare, question_of
     from methods.cpcdrl import Cpcdrl
 
-    catalog = Catalog()
-    runs: list[Run] = []
-    floor = 0.0
-    for seed in range(seeds):
-        where = ("cpcdrl-edge", "cpcdrl-cloud", "200-kbyte-s", None)
-        cell = Cell(model, METHOD, *where, seed=seed, convention=CONVENTION)
-        prepared = prepare(Group.of(cell), catalog)
-        if prepared.library is None:
-            told = prepared.failure[0] if prepared.failure else prepared.skip
-            raise CoinferError(f"{METHOD} cannot search on {model}: {told}")
-        question, method = question_of(prepared, cell), prepared.method
-        assert isinstance(question, Question)
-        assert isinstance(method, Cpcdrl)
-        floor = float(prepared.library.data["floor"])
-        runs.append(method.run(prepared.library, question.scenario, question.context))
-        click.echo(f"{model}: {seed + 1} of {seeds} searches of {METHOD}", err=True)
-    return Curves(
-        model,
-        np.stack([run.reward for run in runs]),
-        np.stack([run.latency_s for run in runs]),
-        np.stack([run.accuracy for run in runs]),
-        floor,
-    )
+    where = ("cpcdrl-edge", "cpcdrl-cloud", "200-kbyte-s", None)
+    cell = Cell(model, METHOD, *where, seed=seed, convention=CONVENTION)
+    prepared = prepare(Group.of(cell), Catalog())
+    if prepared.library is None:
+        told = prepared.failure[0] if prepared.failure else prepared.skip
+        raise CoinferError(f"{METHOD} cannot search on {model}: {told}")
+    question, method = question_of(prepared, cell), prepared.method
+    assert isinstance(question, Question)
+    assert isinstance(method, Cpcdrl)
+    run = method.run(prepared.library, question.scenario, question.context)
+    return run, float(prepared.library.data["floor"])
 
 
 def settled_episodes(claim: Claim, facts: Facts) -> list[Used] | Gap:

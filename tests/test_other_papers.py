@@ -436,6 +436,17 @@ def test_a_reward_that_never_settles_is_said_not_to() -> None:
     assert list(axes[2].get_lines()[-1].get_ydata()) == pytest.approx([74.84] * 2)
 
 
+def test_searches_are_the_same_in_any_number_of_processes() -> None:
+    (alone,) = learning.searched(("alexnet-cifar",), seeds=1, quiet=True)
+    (together,) = learning.searched(("alexnet-cifar",), seeds=2, jobs=2, quiet=True)
+    assert together.reward.shape == (2, 300)
+    for name in ("reward", "latency_s", "accuracy"):
+        first, second = getattr(together, name)
+        assert np.array_equal(getattr(alone, name)[0], first)
+        assert not np.array_equal(first, second)
+    assert alone.floor == together.floor
+
+
 def test_the_slower_network_says_when_rewards_are_stable() -> None:
     """Tang et al. 2024, Fig. 3: both rewards are stable from about episode 75 on."""
     early, late = (np.tile(np.repeat([0.0, 1.0], [n, 300 - n]), (3, 1)) for n in (40, 66))
