@@ -64,6 +64,10 @@ _KEYED_OTHERWISE = (
 )
 
 
+# The floor by whose draws a method searches whose build is the same for all: any would do.
+_FLOOR = 0.02
+
+
 @dataclass(frozen=True)
 class Group:
     """What cells share: one task, one method, one library."""
@@ -186,7 +190,8 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
         if _frozen(method, catalog):
             return replace(blank, library=Library(), frozen=catalog.selections)
         cuts = allowed_cuts(method, task, convention)
-        context = _context(task, convention, cuts, method, group, "build")
+        drawn = replace(group, max_accuracy_loss=_FLOOR) if method.same_for_any_floor else group
+        context = _context(task, convention, cuts, method, drawn, "build")
         library = _built(method, method.build(task, context))
     except (Exception, SystemExit) as error:  # a method may even try to end the run
         return replace(blank, failure=_failure(error))

@@ -247,6 +247,9 @@ class Method(ABC):
 
     card: ClassVar[MethodCard]
 
+    same_for_any_floor: ClassVar[bool] = False
+    """Whether what `build` searches for is the same for every accuracy floor, draws included."""
+
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
         """Return why this pair cannot run, or None when it can."""
         return None

@@ -118,6 +118,7 @@ class Amc(Method):
         ),
     )
     family: ClassVar[str] = "prune-partition"
+    same_for_any_floor: ClassVar[bool] = True
 
     guard_band: float = 0.0
     episodes: int = 400
