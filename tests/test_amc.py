@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.catalog import Catalog
+from benchmarks.evaluate import Group, prepare
 from coinfer.accuracy.box import Box, search_box
 from coinfer.compression.space import PruneSpace
 from coinfer.errors import CoinferError
@@ -305,3 +308,16 @@ def test_without_measured_plans_it_refuses_with_the_command() -> None:
     refusal = METHOD.supports(replace(task(), measured=()))
     assert refusal is not None
     assert "coinfer sweep deep --family prune-partition" in refusal.reason
+
+
+def test_agents_are_the_same_for_any_floor() -> None:
+    """The caps' best plans are searched without the floor, which only chooses among them."""
+
+    def found(loss: float, seed: int = 0) -> Any:
+        group = Group("alexnet-cifar", "amc[episodes=6]", seed, "cpcdrl2024", loss)
+        library = prepare(group, Catalog()).library
+        assert library is not None
+        return library.data["found"]
+
+    assert found(0.0) == found(0.05)
+    assert found(0.0) != found(0.0, seed=1)
