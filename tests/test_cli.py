@@ -310,7 +310,7 @@ def test_a_pruned_plan_never_shows_its_parents_accuracy(
 def test_an_unpruned_network_without_a_published_accuracy_says_so(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    text = out(capsys, QUESTION.replace("alexnet", "mobilenet_v1"))
+    text = out(capsys, QUESTION.replace("alexnet", "mobilenet_v2"))
     assert "  accuracy that of the unpruned network, which is not known here\n" in text
 
 
