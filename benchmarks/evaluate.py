@@ -65,7 +65,7 @@ _KEYED_OTHERWISE = (
 
 
 # The floor by whose draws a method searches whose build is the same for all: any would do.
-_FLOOR = 0.02
+_ANY_FLOOR = 0.02
 
 
 @dataclass(frozen=True)
@@ -190,7 +190,7 @@ def prepare(group: Group, catalog: Catalog) -> Prepared:
         if _frozen(method, catalog):
             return replace(blank, library=Library(), frozen=catalog.selections)
         cuts = allowed_cuts(method, task, convention)
-        drawn = replace(group, max_accuracy_loss=_FLOOR) if method.same_for_any_floor else group
+        drawn = replace(group, max_accuracy_loss=_ANY_FLOOR) if method.same_for_any_floor else group
         context = _context(task, convention, cuts, method, drawn, "build")
         library = _built(method, method.build(task, context))
     except (Exception, SystemExit) as error:  # a method may even try to end the run

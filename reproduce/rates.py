@@ -658,7 +658,7 @@ def bend(claim: Claim, among: Compared) -> list[Used] | Gap:
         return Gap(f"{turn} is no inner point of what is swept")
     x = [column.place.x for column in among.columns]
 
-    def steepness(times_s: list[float]) -> float:
+    def steepness(*times_s: float) -> float:
         (at,) = middle
         before = math.log(times_s[0] / times_s[at]) / (x[at] - x[0])
         beyond = math.log(times_s[at] / times_s[-1]) / (x[-1] - x[at])
@@ -666,13 +666,13 @@ def bend(claim: Claim, among: Compared) -> list[Used] | Gap:
             return math.inf if before > 0.0 else 0.0
         return before / beyond
 
-    return _changes(claim, among, lambda *times_s: steepness(list(times_s)), every=True)
+    return _changes(claim, among, steepness, every=True)
 
 
 def _changes(
     claim: Claim, among: Compared, change: Callable[..., float], *, every: bool = False
 ) -> list[Used] | Gap:
-    """A number per fast method, from its latencies at the ends of the sweep or at every place."""
+    """A number per fast method, from its latencies in s at the ends of the sweep or everywhere."""
     columns = among.columns if every else (among.columns[0], among.columns[-1])
     found = []
     for name in claim.fast:
