@@ -32,7 +32,9 @@ _LOOK_EVERY = 20
 # (alexnet-cifar, which has no normalisation, is a tenth slower in it); on GPUs it always is.
 _CHANNELS_LAST_FROM = 64
 
-_EVALUATION_BATCH = 500
+# Images at once when accuracy is measured. On a CPU the maps of more leave its caches: networks with
+# batch normalisation take 1.3 to 2.2 times as long with 500 (one core of an AMD EPYC, 32x32).
+_EVALUATION_BATCH = {"cpu": 50, "cuda": 500}
 
 
 @dataclass(frozen=True)
@@ -237,8 +239,12 @@ def correct(
     with reproducible(setup, seed), one_line("a measurement"), torch.inference_mode():
         model.to(setup.device).eval()
         pixels, labels = _resident(images, setup)
+        at_once = _EVALUATION_BATCH.get(setup.device.partition(":")[0], 500)
         for inputs, targets in batches(
-            pixels, labels, _EVALUATION_BATCH, size=size, device=setup.device
+            *(pixels, labels, at_once),
+            size=size,
+            device=setup.device,
+            channels_last=_is_channels_last(model, size, setup),
         ):
             scores = model(inputs)
             if not torch.isfinite(scores).all():
