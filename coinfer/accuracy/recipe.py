@@ -238,20 +238,24 @@ PRETRAIN_SHORT = Recipe(
 )
 
 # The same for a network that takes a processor core half an hour for a pass: most passes see images
-# of a quarter of the pixels, the last one whole images, at what its pruned plans are trained on.
+# of a quarter of the pixels, the last one whole images, as its plans do. Adam, as it is far ahead
+# after little: of ResNet-50, 40 % right after 10,240 images of 16x16, where SGD has 18 to 21 %.
 PRETRAIN_RESIZED = Recipe(
     "pretrain-resized",
     1,
-    (
+    tuple(
         Phase(
-            *("pretrain", 4, 0.1),
-            final_lr=0.02,
-            size=16,
-            warmup_steps=200,
+            *("pretrain", epochs, lr),
+            final_lr=final_lr,
+            size=size,
+            optimizer="adam",
+            weight_decay=0.0,
+            batch_size=64,
+            warmup_steps=30,
             label_smoothing=0.05,
             clip_norm=5.0,
-        ),
-        Phase("pretrain", 1, 0.05, warmup_steps=20, label_smoothing=0.05, clip_norm=5.0),
+        )
+        for epochs, lr, final_lr, size in ((5, 1e-3, 3e-4, 16), (1, 5e-4, 0.0, 32))
     ),
 )
 
