@@ -20,6 +20,7 @@ MARKS = {
     "ordering holds": "✓",
     "deviates": "≠",
     "not reproducible": "?",
+    "no plan": "∅",
     "not measured": "…",
     "pending": "…",
 }

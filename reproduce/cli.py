@@ -230,8 +230,9 @@ def scorecard(
 
     A claim is one published number or ordering; its verdict is computed from rows: reproduced,
     ordering holds, deviates (with the cause), not reproducible from what is published (with what
-    is missing), not measured (with the command that does), or pending (with what is needed). Every
-    claim's tolerance follows from its kind and was fixed before measuring.
+    is missing), no plan within the accuracy floor (a method was asked and has none), not measured
+    (with the command that does), or pending (with what is needed). Every claim's tolerance follows
+    from its kind and was fixed before measuring.
 
     Without --store the rows are computed now, which takes seconds and is never out of date; those
     of methods that search are not, and their claims are pending with the command to run. With

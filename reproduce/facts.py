@@ -67,10 +67,12 @@ class Gap:
     Attributes:
         reason: one line.
         helps: what a run would do about it (`computes it`), '' where it would not help.
+        no_plan: whether a method was asked, and has no plan that keeps to the accuracy floor.
     """
 
     reason: str
     helps: str = ""
+    no_plan: bool = False
 
     def told(self, *matrices: str) -> str:
         """The reason, with the command that removes it; `matrices` are those of the cells."""
@@ -136,7 +138,7 @@ class Facts:
         good = [row for row in found if row.result.status == "ok"]
         if not good:
             bad = found[0].result
-            return Gap(f"{name} {bad.status}: {bad.reason}")
+            return Gap(f"{name} {bad.status}: {bad.reason}", no_plan=bad.status == "infeasible")
         if len({row.result.latency["total_s"] for row in good}) > 1:
             return Gap(f"the store holds {len(good)} different answers for {name}")
         return good[0]

@@ -128,8 +128,8 @@ def as_text(judged: Sequence[Judged], found: Sequence[Found], width: int = 100) 
     """The scorecard for a terminal, legible without colour.
 
     Decided claims come as a table, what explains their verdicts below it, under which conditions
-    their numbers were measured, then the claims that are not measured or pending by what they
-    need, then the findings.
+    their numbers were measured, then the claims that nothing decides by what they need, then the
+    findings.
     """
     blocks = []
     decided = [one for one in judged if one.verdict not in OPEN]

@@ -351,7 +351,8 @@ def point_of(facts: Facts, case: Case, x: float, method: str, asked: int) -> Poi
     if middle.status == "ok":
         return Point(case, x, method, asked, rows)
     told = f"{middle.status}: {middle.reason}"
-    gap = Gap(f"{method} on {short(case.device)} over {case.place} {told}")
+    reason = f"{method} on {short(case.device)} over {case.place} {told}"
+    gap = Gap(reason, no_plan=middle.status == "infeasible")
     return Point(case, x, method, asked, rows, gap, told)
 
 

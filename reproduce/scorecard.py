@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from coinfer.errors import CoinferError, UnknownNameError
@@ -14,19 +14,29 @@ from reproduce.facts import Answered, Case, Facts, Gap, cases, short
 from reproduce.networks import MEASURES
 
 Verdict = Literal[
-    "reproduced", "ordering holds", "deviates", "not reproducible", "not measured", "pending"
+    "reproduced",
+    "ordering holds",
+    "deviates",
+    "not reproducible",
+    "no plan",
+    "not measured",
+    "pending",
 ]
 VERDICTS: tuple[Verdict, ...] = (
     "reproduced",
     "ordering holds",
     "deviates",
     "not reproducible",
+    "no plan",
     "not measured",
     "pending",
 )
 # Verdicts on claims that nothing decides yet.
-OPEN: tuple[Verdict, ...] = ("not measured", "pending")
-LABELS: dict[str, str] = {"not reproducible": "not reproducible from what is published"}
+OPEN: tuple[Verdict, ...] = ("no plan", "not measured", "pending")
+LABELS: dict[str, str] = {
+    "not reproducible": "not reproducible from what is published",
+    "no plan": "no plan within the accuracy floor",
+}
 
 # Published numbers have two or three digits: what differs by rounding noise is not beyond a bound.
 _ROUNDING = 1e-9
@@ -154,7 +164,9 @@ def judge(claim: Claim, facts: Facts) -> Judged:
     """Return the verdict on a claim that follows from rows and networks alone.
 
     A claim that needs what does not exist yet is pending; so is one whose rows are absent or
-    failed. One whose training is in no measurement table is not measured. One for which the paper
+    failed. Where a method that it is about was asked and has no plan within the accuracy floor,
+    there is no plan to hold it against. One whose training is in no measurement table is not
+    measured. One for which the paper
     publishes too little is not reproducible; where it can be computed under our reading all the
     same, only if that deviates.
     """
@@ -164,7 +176,8 @@ def judge(claim: Claim, facts: Facts) -> Judged:
         return Judged(claim, "not reproducible", cause=claim.missing)
     used = _numbers(claim, facts)
     if isinstance(used, Gap):
-        return Judged(claim, "not measured" if claim.measured else "pending", cause=used.reason)
+        open_as: Verdict = "no plan" if used.no_plan else "pending"
+        return Judged(claim, "not measured" if claim.measured else open_as, cause=used.reason)
     ours = _ours(claim, used)
     evidence = joined(u.evidence for u in used)
     deviation = _deviation(claim, ours)
@@ -205,7 +218,7 @@ def _numbers(claim: Claim, facts: Facts) -> list[Used] | Gap:
             for slow in claim.slow or ("",):
                 used = _pair(claim, facts, case, slow, fast)
                 if isinstance(used, Gap):
-                    return Gap(used.told(claim.matrix))
+                    return replace(used, reason=used.told(claim.matrix))
                 found.append(used)
     return found or Gap("every cell is excluded")
 

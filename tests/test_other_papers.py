@@ -42,10 +42,17 @@ Answers = Callable[[Cell], dict[str, Any]]
 
 
 def rows(matrix: str, answers: Answers) -> list[Row]:
-    """A row of every cell; what is not given of a plan's time, work and bits is 0."""
+    """A row of every cell; what is not given of a plan's time, work and bits is 0.
+
+    An answer with `nothing` is no plan within the accuracy floor.
+    """
     found = []
     for cell in expand(load(matrix), Catalog()):
         given = answers(cell)
+        if given.pop("nothing", False):
+            floor = Result("infeasible", reason="no plan within the floor")
+            found.append(Row(cell, floor, {}))
+            continue
         parts = {name: given.pop(name, 0.0) for name in LATENCY_PARTS}
         result = Result(
             "ok",
@@ -288,6 +295,14 @@ def test_one_matrix_may_sweep_over_snrs_and_over_flipped_bits(tmp_path: Path) ->
         assert judge(CLAIMS[f"{stem}.3"], facts).ours == pytest.approx(40.0 / 2.1)
         words = "11 SNRs from 0 to 30 dB" if over == "dB" else "8 shares of flipped bits from 0 to"
         assert words in against_source.conditions
+    def silent(cell: Cell) -> dict[str, Any]:
+        return {"nothing": cell.method == "three_step[coding=jscc]", **through_noise(cell)}
+
+    silent_rows = rows("threestep2020-fig5", silent)
+    no_plan = judge(CLAIMS["T-f5a.1"], Facts.of(silent_rows))
+    assert no_plan.verdict == "no plan"
+    assert "infeasible: no plan within" in no_plan.cause
+    assert judge(CLAIMS["T-f5b.1"], Facts.of(silent_rows)).verdict == "reproduced"
     slower = [one for one in found if one.cell.snr_db is None or one.cell.snr_db > 0]
     assert judge(CLAIMS["T-f5a.1"], Facts.of(slower)).verdict == "pending"
 
