@@ -295,6 +295,7 @@ def test_one_matrix_may_sweep_over_snrs_and_over_flipped_bits(tmp_path: Path) ->
         assert judge(CLAIMS[f"{stem}.3"], facts).ours == pytest.approx(40.0 / 2.1)
         words = "11 SNRs from 0 to 30 dB" if over == "dB" else "8 shares of flipped bits from 0 to"
         assert words in against_source.conditions
+
     def silent(cell: Cell) -> dict[str, Any]:
         return {"nothing": cell.method == "three_step[coding=jscc]", **through_noise(cell)}
 
