@@ -7,7 +7,6 @@ an update stand the matrix products that it cannot do without, which are the lim
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from time import thread_time
 from typing import Any
 
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.perf.timing import best_s
 from coinfer.accuracy.box import Box, Decisions, search_box
 from coinfer.search.ddpg import Ddpg, DdpgSettings, Transition
 from coinfer.search.nets import one_thread
@@ -31,16 +31,6 @@ BASELINE, FLOOR = 0.93, 0.91
 def box() -> Box:
     """Return the plans of CIA for the network of its paper."""
     return search_box(make_task("resnet50", groups=True), "cia")
-
-
-def best_s(rounds: int, call: Callable[[], object]) -> float:
-    """Return the shortest time of a call in seconds of this thread."""
-    taken = []
-    for _ in range(rounds):
-        started = thread_time()
-        call()
-        taken.append(thread_time() - started)
-    return min(taken)
 
 
 def test_the_published_search_of_one_cut(
@@ -85,7 +75,7 @@ def test_one_update(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
                 torch.mm(rows, weights)
 
     benchmark(agent.update)
-    update, limit = best_s(100, agent.update), best_s(100, products)
+    update, limit = best_s(100, agent.update, products)
     benchmark.extra_info |= {"update_s": update, "products_s": limit}
     with capsys.disabled():
         print(

@@ -9,16 +9,15 @@ bare NumPy expression of the same arithmetic, without checks, which is the limit
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
+from benchmarks.perf.timing import best_s
 from coinfer import presets
 from coinfer.compression.space import Affine, PruneSpace
 from coinfer.conventions import convention
@@ -39,6 +38,8 @@ TARGET_PER_S = 1_000_000
 
 Floats = NDArray[np.float64]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @dataclass(frozen=True)
 class Candidates:
@@ -57,12 +58,6 @@ class Candidates:
             rng.integers(0, len(space.graph.cuts), size=count),
             rng.choice([8.0, 16.0, 32.0], size=count),
         )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with threadpool_limits(limits=1):
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -156,18 +151,6 @@ def bare_expression(
         return totals
 
     return price
-
-
-def best_s(rounds: int, *calls: Callable[[], object]) -> list[float]:
-    """Return the shortest time of each call in seconds, taken in turns so that noise is shared."""
-    times = [[_seconds(call) for call in calls] for _ in range(rounds)]
-    return [min(column) for column in zip(*times, strict=True)]
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = perf_counter()
-    call()
-    return perf_counter() - started
 
 
 def test_plans_per_second(

@@ -8,16 +8,15 @@ plans, and scikit-learn's own forest, which ours equals bit for bit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from time import thread_time
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
-from threadpoolctl import threadpool_limits
 
+from benchmarks.perf.made_up import made_up_labels
+from benchmarks.perf.timing import best_s
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.regressors import REGRESSORS, Predict, fit
 from coinfer.accuracy.surrogate import Comparison, Labels, fit_surrogate
@@ -30,11 +29,7 @@ TARGET_S = 0.05
 
 Floats = NDArray[np.float64]
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    with threadpool_limits(limits=1):
-        yield
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -52,25 +47,7 @@ def points(box: Box) -> Floats:
 @pytest.fixture(scope="module")
 def labels(box: Box) -> Labels:
     """Return plans with accuracies that fall with all that is pruned or narrowed, and noise."""
-    rng = np.random.default_rng(1)
-    decisions = box.decide(rng.random((LABELS, box.dimension)))
-    u = box.units(decisions)
-    effect = np.array([variable.effect for variable in box.variables])
-    lost = np.where(effect < 0, u, np.where(effect > 0, 1 - u, 0.0)) ** 2
-    accuracy = 0.87 - 0.8 * lost.mean(axis=1) + rng.normal(0, 0.005, LABELS)
-    return Labels(box.variables, box.features(decisions), accuracy, np.full(LABELS, 0.005))
-
-
-def best_s(rounds: int, *calls: Callable[[], object]) -> list[float]:
-    """Return the shortest time of each call in seconds of this thread, taken in turns."""
-    times = [[_seconds(call) for call in calls] for _ in range(rounds)]
-    return [min(column) for column in zip(*times, strict=True)]
-
-
-def _seconds(call: Callable[[], object]) -> float:
-    started = thread_time()
-    call()
-    return thread_time() - started
+    return made_up_labels(box, LABELS)
 
 
 @pytest.mark.parametrize("name", REGRESSORS)
