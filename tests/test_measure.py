@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from coinfer.accuracy.measure import Job, build_plan, measure
 from coinfer.accuracy.pretrain import pretrain
 from coinfer.accuracy.recipe import DIGITS, PRETRAIN_DIGITS, UNTRAINED, Phase, Recipe
 from coinfer.accuracy.training import Setup, correct
+from coinfer.compression import scoring
 from coinfer.compression.entropy import LearnedLevels
 from coinfer.compression.groups import prune_space
 from coinfer.compression.pipeline import SplitNetwork
@@ -261,3 +263,26 @@ def test_batches_do_not_change_what_is_right(digits: Splits, parent: Checkpoint)
     whole = correct(network, digits.val, size=32, setup=setup)
     some = correct(network, digits.val.first(100), size=32, setup=setup)
     assert np.array_equal(some, whole[:100])
+
+
+@pytest.mark.parametrize(
+    ("schedule", "images"),
+    [("iterative[rounds=2]", 256), ("iterative[rounds=8]", 128), ("one-shot", 512)],
+)
+def test_a_criterion_sees_half_of_what_is_trained_on_between_choices(
+    schedule: str, images: int, digits: Splits, parent: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass over 1,024 images in so many rounds; a batch of 128 at the least."""
+    seen: list[int] = []
+    real = scoring.taylor_scores
+
+    def counting(model: Any, space: Any, batches: Any, absolute: str = "end") -> Any:
+        given = list(batches)
+        seen.append(sum(len(labels) for _, labels in given))
+        return real(model, space, given, absolute)
+
+    monkeypatch.setattr(scoring, "taylor_scores", counting)
+    phase = Phase("fine-tune", 1, 2e-3, images=1_024, batch_size=64, augmented=False)
+    recipe = Recipe("short", 1, (phase,), precision="fp32")
+    build_plan(job(Plan(MODEL, LAST, HALF, "taylor", schedule), parent, digits, recipe))
+    assert set(seen) == {images}

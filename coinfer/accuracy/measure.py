@@ -51,7 +51,10 @@ RULES = "table1"
 _BATCH = 128
 
 # What criteria that need data see: the first images of the training split, without augmentation.
+# At most so many, and half as many as are trained on from one choice to the next, which is what the
+# 2-step paper's authors do (a pass to rank filters, then two of fine-tuning).
 _CRITERION_IMAGES = 7_680
+_CRITERION_SHARE = 0.5
 
 # Training images that a quantiser's range and a code table are made from.
 _CODER_IMAGES = 5_000
@@ -196,14 +199,14 @@ def _prune(
     criterion: Criterion = job.parts.make("criterion", job.plan.criterion)
     size = input_size(space.graph.input_shape)
 
-    def calibration() -> Iterator[tuple[Tensor, Tensor]]:
-        train_set = job.data.train
-        first = train_set.first(min(_CRITERION_IMAGES, len(train_set)))
-        return batches(first.images, first.labels, _BATCH, size=size, device=job.device)
-
     schedule: Schedule = OneShot()
     if job.plan.schedule != NO_PART:
         schedule = job.parts.make("schedule", job.plan.schedule)
+    seen = job.data.train.first(_criterion_images(phases, schedule, len(job.data.train)))
+
+    def calibration() -> Iterator[tuple[Tensor, Tensor]]:
+        return batches(seen.images, seen.labels, _BATCH, size=size, device=job.device)
+
     if isinstance(schedule, OneShot):  # so the small network can be trained from the start
         with reproducible(job.setup, job.stream("criterion")):
             model.to(job.device).eval()
@@ -218,6 +221,22 @@ def _prune(
     spent = _train(job, model, phases, "fine-tune", progress, masking)
     kept = masking.finish()
     return remove(model.cpu(), space, kept), spent
+
+
+def _criterion_images(phases: tuple[Phase, ...], schedule: Schedule, available: int) -> int:
+    """Return how many images a criterion that needs data sees, each time that it chooses.
+
+    At least one batch; where nothing is trained, all that it may see.
+    """
+    trained = steps = 0
+    for phase in phases:
+        images = phase.epochs * min(phase.images or available, available)
+        trained, steps = trained + images, steps + images // phase.batch_size
+    if not steps:
+        return min(_CRITERION_IMAGES, available)
+    choices = len({schedule.progress(step, steps) for step in range(steps)})
+    share = int(_CRITERION_SHARE * trained / choices)
+    return min(max(share, _BATCH), _CRITERION_IMAGES, available)
 
 
 def _split(job: Job, model: nn.Module, input_shape: tuple[int, ...]) -> SplitNetwork:
