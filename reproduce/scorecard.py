@@ -85,8 +85,8 @@ class Judged:
         claim: what the paper says.
         verdict: one of VERDICTS.
         ours: our number in the claim's unit; None for orderings and undecided claims.
-        deviation: ours / theirs - 1; for accuracies the difference in points; None without ours,
-            and for an inequality that holds.
+        deviation: ours / theirs - 1; for accuracies the difference in points, and where theirs is
+            0 in the claim's unit; None without ours, and for an inequality that holds.
         cause: what produced a deviation, what is missing, or what is needed; '' when nothing.
         evidence: evidence classes of the numbers used, '' when there are none.
         used: every number that went into it.
@@ -152,6 +152,9 @@ class Judged:
             return ""
         if self.claim.in_points:
             return f"{self.deviation:+.2f} points"
+        if self.claim.theirs == 0.0:
+            unit = "points" if self.claim.unit == "%" else self.claim.unit
+            return f"{self.deviation:+.1f} {unit}".rstrip()
         return f"{100 * self.deviation:+.1f} %"
 
 

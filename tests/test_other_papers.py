@@ -126,6 +126,13 @@ def test_shares_above_the_png_line_are_counted_cut_by_cut() -> None:
     assert judge(CLAIMS["T-f3.4"], facts).ours == 0.0
     assert judge(CLAIMS["T-f3.4"], facts).verdict == "reproduced"
 
+    def all_above(cell: Cell) -> dict[str, Any]:
+        return {"device_s": 1.0, "uplink_s": 1.0, "uplink_bits": 2 * png_bits}
+
+    above = judge(CLAIMS["T-f3.4"], Facts.of(rows("threestep2020-fig3", all_above)))
+    assert above.verdict == "deviates"
+    assert above.deviation_text == "+100.0 points"  # of nothing there is no percentage
+
 
 def test_what_is_saved_is_relative_to_the_image_and_to_the_partition_at_the_same_cut() -> None:
     png_bits = plane_of("cia2021-fig2").png_bits
