@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.units import significant
@@ -22,15 +22,7 @@ Verdict = Literal[
     "not measured",
     "pending",
 ]
-VERDICTS: tuple[Verdict, ...] = (
-    "reproduced",
-    "ordering holds",
-    "deviates",
-    "not reproducible",
-    "no plan",
-    "not measured",
-    "pending",
-)
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 # Verdicts on claims that nothing decides yet.
 OPEN: tuple[Verdict, ...] = ("no plan", "not measured", "pending")
 LABELS: dict[str, str] = {
