@@ -161,9 +161,8 @@ def judge(claim: Claim, facts: Facts) -> Judged:
     A claim that needs what does not exist yet is pending; so is one whose rows are absent or
     failed. Where a method that it is about was asked and has no plan within the accuracy floor,
     there is no plan to hold it against. One whose training is in no measurement table is not
-    measured. One for which the paper
-    publishes too little is not reproducible; where it can be computed under our reading all the
-    same, only if that deviates.
+    measured. One for which the paper publishes too little is not reproducible; where it can be
+    computed under our reading all the same, only if that deviates.
     """
     if claim.needs:
         return Judged(claim, "pending", cause=f"needs {claim.needs}")

@@ -33,7 +33,7 @@ _LOOK_EVERY = 20
 _CHANNELS_LAST_FROM = 64
 
 # Images at once when accuracy is measured. On a CPU the maps of more leave its caches: networks
-# with batch normalisation take 1.3 to 2.2 times as long with 500 (one core of an AMD EPYC, 32x32).
+# with batch normalisation take 1.1 to 2.2 times as long with 500 (one core of an AMD EPYC, 32x32).
 _EVALUATION_BATCH = {"cpu": 50, "cuda": 500}
 
 
