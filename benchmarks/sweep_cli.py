@@ -1,8 +1,8 @@
-"""`coinfer recipe-study` and `coinfer sweep`: hundreds of trainings, resumable."""
+"""`coinfer recipe-study`, `code-study` and `sweep`: hundreds of trainings, resumable."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,12 @@ from coinfer.accuracy.cli import DATA, PARENT, PARENT_SEED, SEED, TORCH_DEVICE
 from coinfer.clitypes import MODEL
 
 if TYPE_CHECKING:
+    from benchmarks.studies import Kind, Point
     from benchmarks.sweep import Step
     from benchmarks.trainings import Training
     from coinfer.accuracy.checkpoints import Checkpoint
     from coinfer.data.images import Splits
+    from coinfer.plan import Task
 
 _OPTIONS = (
     click.option(
@@ -58,8 +60,44 @@ def recipe_study(model: str, out: Path, **options: Any) -> None:
     \b
     coinfer recipe-study alexnet-cifar --data path/to/cifar10 --jobs 2 -o study.csv
     """
-    from benchmarks.recipe_study import run_study
+    from benchmarks.recipe_study import points
+    from benchmarks.studies import RECIPE_STUDY
+
+    def wanted(task: Task, train_images: int) -> Iterable[Point]:
+        assert task.prune_space is not None
+        return points(task.prune_space, task.model, train_images)
+
+    _study(model, RECIPE_STUDY, wanted, out, options)
+
+
+@click.command("code-study")
+@click.argument("model", type=MODEL)
+@training_options
+def code_study(model: str, out: Path, **options: Any) -> None:
+    """Measure accuracy against training length, with the widest codes of three papers.
+
+    It tells whether a method has no plan within the accuracy floor for want of training or because
+    its code is too narrow. Every row is written as it is done; the same command goes on from there.
+
+    \b
+    coinfer code-study alexnet-cifar --data path/to/cifar10 --jobs 2 -o codes.csv
+    """
+    from benchmarks.code_study import points
+    from benchmarks.studies import CODE_STUDY
+
+    _study(model, CODE_STUDY, points, out, options)
+
+
+def _study(
+    model: str,
+    kind: Kind,
+    points: Callable[[Task, int], Iterable[Point]],
+    out: Path,
+    options: dict[str, Any],
+) -> None:
     from benchmarks.run_cli import sigterm_interrupts
+    from benchmarks.studies import run_study
+    from coinfer.tasks import make_task
 
     base, parent, splits = prepare(model, options)
     about = {
@@ -70,17 +108,10 @@ def recipe_study(model: str, out: Path, **options: Any) -> None:
         "data_hash": splits.hash,
         "seed": base.seed,
     }
+    wanted = list(points(make_task(base.plan.model, groups=True), len(splits.train)))
+    workers = {name: options[name] for name in ("executor", "jobs", "address")}
     with sigterm_interrupts():
-        for done, total in run_study(
-            out,
-            base,
-            space_of(base.plan.model),
-            len(splits.train),
-            about,
-            executor=options["executor"],
-            jobs=options["jobs"],
-            address=options["address"],
-        ):
+        for done, total in run_study(out, kind, wanted, base, about, **workers):
             click.echo(f"{done} of {total} trainings in '{out}'", err=True)
 
 
@@ -113,13 +144,6 @@ def prepare(model: str, options: dict[str, Any]) -> tuple[Training, Checkpoint, 
         options["torch_device"],
     )
     return base, parent, splits
-
-
-def space_of(model: str) -> Any:
-    """Return the prune space of a network."""
-    from coinfer.tasks import make_task
-
-    return make_task(model, groups=True).prune_space
 
 
 @click.command("sweep")

@@ -1,4 +1,4 @@
-"""The measurement tables and recipe studies that ship, by name, and those of a user, by file."""
+"""The measurement tables and studies that ship, by name, and those of a user, by file."""
 
 from __future__ import annotations
 
@@ -7,24 +7,29 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coinfer.accuracy.table import Table, read_table
 from coinfer.errors import CoinferError, UnknownNameError
 
+if TYPE_CHECKING:
+    from benchmarks.studies import Kind
+
 
 @dataclass(frozen=True)
 class Study:
-    """Accuracy against training length, as `benchmarks.recipe_study` measured it.
+    """Accuracy against training length, as `benchmarks.studies` measured it.
 
     Attributes:
         name: its file name without suffix.
+        kind: what it is of.
         origin: what all its trainings have in common, as plain data.
         machines: hardware and versions by name, as plain data.
-        rows: a training each, with the columns of `benchmarks.recipe_study.COLUMNS`.
+        rows: a training each, with the columns of its kind.
     """
 
     name: str
+    kind: Kind
     origin: Mapping[str, Any]
     machines: Mapping[str, Any]
     rows: tuple[Mapping[str, str], ...]
@@ -90,31 +95,33 @@ def largest_table(model: str, family: str, data: str) -> Table | None:
 
 
 def study_names() -> list[str]:
-    """Return the names of the shipped recipe studies, in order."""
+    """Return the names of the shipped studies, in order."""
     return _names("studies")
 
 
 def find_study(name: str) -> Study:
-    """Return a shipped study by its name, or one that `coinfer recipe-study` wrote by its FILE.csv.
+    """Return a shipped study by its name, or one that a command wrote by its FILE.csv.
+
+    The commands are `coinfer recipe-study` and `coinfer code-study`.
 
     Raises:
         UnknownNameError: when none of that name ships.
         CoinferError: when the file is missing or damaged.
     """
-    from benchmarks.recipe_study import read_study
+    from benchmarks.studies import read_study
 
     if name.endswith(".csv"):
         path = Path(name)
         return _study(path.stem, *read_study(path))
     if name not in study_names():
-        raise UnknownNameError("recipe study", name, study_names())
+        raise UnknownNameError("study", name, study_names())
     with as_file(files("benchmarks").joinpath("studies")) as folder:
         return _study(name, *read_study(folder / f"{name}.csv"))
 
 
-def _study(name: str, rows: list[dict[str, str]], about: dict[str, Any]) -> Study:
+def _study(name: str, kind: Kind, rows: list[dict[str, str]], about: dict[str, Any]) -> Study:
     try:
-        return Study(name, about["origin"], about["machines"], tuple(rows))
+        return Study(name, kind, about["origin"], about["machines"], tuple(rows))
     except (KeyError, TypeError) as error:
         raise CoinferError(f"the JSON beside '{name}.csv' lacks {error}") from error
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, cycle, islice
 from typing import Literal
 
@@ -264,22 +265,32 @@ def _spread(points: Floats, others: Floats) -> NDArray[np.int64]:
     return np.array(order, dtype=np.int64)
 
 
+def widest(box: Box) -> tuple[Plan, ...]:
+    """Return the unpruned network cut at each of the box's cuts, with the widest code there."""
+    points = [_corner_point(box, place) for place in range(len(box.cuts))]
+    return box.plans(box.decide(np.array(points)))
+
+
+def _corner_point(box: Box, place: int, sparsity: float = 0.0, *, narrow: bool = False) -> Floats:
+    """A share of the highest sparsity everywhere, a cut, the widest or narrowest code."""
+    cut = box.names.index("cut")
+    widths = np.array([variable.log for variable in box.codec.variables], dtype=np.bool_)
+    u = np.ones(box.dimension)  # the best SNR, where there is one
+    u[:cut] = sparsity
+    u[cut] = unit_of_whole(place, 0, len(box.cuts) - 1)
+    u[box.codec_columns] = widths != narrow
+    return u
+
+
 def _corner_points(box: Box) -> Iterator[Floats]:
     """Yield the points of the unit cube whose plans are `corners`."""
+    point = partial(_corner_point, box)
     cut = box.names.index("cut")
     last = len(box.cuts) - 1
     widths = np.array([variable.log for variable in box.codec.variables])
     at = box.crossing(np.tile(box.space.full, (last + 1, 1)), np.arange(last + 1))
     maps, vectors = np.flatnonzero(at.maps), np.flatnonzero(at.vectors)
     first = int(np.argmax(at.sent))
-
-    def point(place: int, sparsity: float = 0.0, *, narrow: bool = False) -> Floats:
-        """A share of the highest sparsity everywhere, a cut, the widest or narrowest code."""
-        u = np.ones(box.dimension)  # the best SNR, where there is one
-        u[:cut] = sparsity
-        u[cut] = unit_of_whole(place, 0, last)
-        u[box.codec_columns] = widths != narrow
-        return u
 
     for sparsity in (0.0, 1.0, 0.5):
         yield point(last, sparsity)
