@@ -29,6 +29,9 @@ FACTORS = (0.25, 1.0, 4.0, 16.0)
 CUTS = 2
 """The last so many cuts with maps are encoded at."""
 
+TRAININGS = len(FACTORS) * (1 + CUTS * len(FAMILIES))
+"""Trainings of a whole study, of a network that has so many such cuts."""
+
 
 def points(task: Task, train_images: int, factors: Sequence[float] = FACTORS) -> Iterator[Point]:
     """Yield the trainings of the study, the short ones first.

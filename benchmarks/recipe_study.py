@@ -20,6 +20,9 @@ SPARSITIES = (0.0, 0.3, 0.6, 0.8)
 LENGTHS = (5_632, 22_528, 45_000, 90_000, 180_000, 360_000, 720_000)
 """Training images seen: up to one pass of a fixed subset, then whole passes."""
 
+TRAININGS = len(LENGTHS) * len(SPARSITIES)
+"""Trainings of a whole study."""
+
 
 def points(
     space: PruneSpace, model: str, train_images: int, lengths: Sequence[int] = LENGTHS

@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks.trainings import Trained, Training, run_trainings
 from coinfer.accuracy.recipe import Phase, Recipe
 from coinfer.cachefolder import write_atomically
-from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.errors import CoinferError
 from coinfer.plan import Plan
 from coinfer.serial import to_data
 
@@ -34,11 +34,13 @@ class Kind:
     """What a study is of.
 
     Attributes:
-        name: in a word or two.
+        name: in two words.
+        command: of ours that makes such studies.
         cases: columns that tell its curves apart.
     """
 
     name: str
+    command: str
     cases: tuple[str, ...]
 
     @property
@@ -47,21 +49,9 @@ class Kind:
         return (*self.cases, *_MEASURED)
 
 
-RECIPE_STUDY = Kind("recipe study", ("sparsity",))
-CODE_STUDY = Kind("code study", ("family", "cut", "codec"))
-KINDS = (RECIPE_STUDY, CODE_STUDY)
-
-
-def kind_called(name: str) -> Kind:
-    """Return the kind of study of that name.
-
-    Raises:
-        UnknownNameError: when there is none.
-    """
-    kinds = {kind.name: kind for kind in KINDS}
-    if name not in kinds:
-        raise UnknownNameError("kind of study", name, kinds)
-    return kinds[name]
+RECIPE_STUDY = Kind("recipe study", "coinfer recipe-study", ("sparsity",))
+CODE_STUDY = Kind("code study", "coinfer code-study", ("family", "cut", "codec"))
+KINDS: Mapping[str, Kind] = {kind.name: kind for kind in (RECIPE_STUDY, CODE_STUDY)}
 
 
 @dataclass(frozen=True)
@@ -157,9 +147,9 @@ def read_study(path: Path) -> tuple[Kind, list[dict[str, str]], dict[str, Any]]:
         raise CoinferError(f"cannot read '{error.filename}': {error.strerror}") from error
     except ValueError as error:
         raise CoinferError(f"'{path.with_suffix('.json')}' is no JSON: {error}") from error
-    found = {kind.columns: kind for kind in KINDS}.get(tuple(table.fieldnames or ()))
+    found = {kind.columns: kind for kind in KINDS.values()}.get(tuple(table.fieldnames or ()))
     if found is None:
-        accepted = "; or ".join(", ".join(kind.columns) for kind in KINDS)
+        accepted = "; or ".join(", ".join(kind.columns) for kind in KINDS.values())
         raise CoinferError(f"'{path}' is damaged; accepted: columns {accepted}")
     if not all(all(r.values()) and len(r["result_hash"] or "") == _HASH_LENGTH for r in rows):
         raise CoinferError(f"'{path}' is damaged: a row has no value in some column")

@@ -236,10 +236,11 @@ def say_step(step: Step) -> None:
 @click.command("tables")
 @click.option("--json", "as_json", is_flag=True, help="Print everything known, as JSON.")
 def list_tables(as_json: bool) -> None:
-    """List the measurement tables and recipe studies that ship, and how far each is."""
+    """List the measurement tables and studies that ship, and how far each is."""
     import json
 
-    from benchmarks.recipe_study import LENGTHS, SPARSITIES
+    from benchmarks import code_study, recipe_study
+    from benchmarks.studies import CODE_STUDY, RECIPE_STUDY
     from benchmarks.tables import (
         cross_check_names,
         find_study,
@@ -263,9 +264,9 @@ def list_tables(as_json: bool) -> None:
         + (", a cross-check that no method learns from" if t.origin.name in checks else "")
         for t in tables
     }
-    whole = len(LENGTHS) * len(SPARSITIES)
+    whole = {RECIPE_STUDY: recipe_study.TRAININGS, CODE_STUDY: code_study.TRAININGS}
     told |= {
-        s.name: f"{len(s.rows)} of {whole} trainings of a recipe study, {s.origin['data']}"
+        s.name: f"{len(s.rows)} of {whole[s.kind]} trainings of a {s.kind.name}, {s.origin['data']}"
         for s in studies
     }
     width = max(map(len, told), default=0)

@@ -81,7 +81,7 @@ def _facts_for(figure: Figure, shown: Sequence[Checked], facts: Facts) -> Facts 
     """What a figure is drawn from, as `coinfer reproduce` has it; None where there is nothing."""
     if figure.reads == "table":
         return facts if facts.tables else None
-    if figure.reads in ("tables", "study", "comparison"):
+    if figure.reads in ("tables", "recipe study", "code study", "comparison"):
         from reproduce.collect import shipped_facts
 
         return shipped_facts(figure.reads)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.rows import Row
+from benchmarks.studies import KINDS, Kind
 from coinfer.errors import CoinferError
 from coinfer.graph import LayerGraph
 from reproduce.claims import Claim, Finding
@@ -240,28 +241,36 @@ def tables_for_agreement(name: str | None) -> list[Measured]:
     return [large, *beside]
 
 
-def study_for_figures(name: str | None) -> Study:
-    """Return a recipe study by its name or FILE.csv; None is the largest of our network.
+def study_for_figures(name: str | None, kind: Kind) -> Study:
+    """Return a study by its name or FILE.csv; None is the largest of that kind of our network.
 
     Raises:
-        CoinferError: when there is none, or it is damaged.
+        CoinferError: when there is none, or it is damaged, or of another kind.
     """
-    from benchmarks.tables import find_study, study_names
+    from benchmarks.tables import find_study
 
     if name is not None:
-        return find_study(name)
-    model, _, data = _FIGURES_TABLE
-    found = [
-        study
-        for study in map(find_study, study_names())
-        if (study.origin.get("model"), study.origin.get("data")) == (model, data)
-    ]
+        study = find_study(name)
+        if study.kind != kind:
+            raise CoinferError(f"'{name}' is a {study.kind.name}; accepted: a {kind.name}")
+        return study
+    found = _studies(kind)
     if not found:
         raise CoinferError(
-            f"no recipe study of {model} ships; give one that `coinfer recipe-study` wrote, "
+            f"no {kind.name} of {_FIGURES_TABLE[0]} ships; give one that `{kind.command}` wrote, "
             "--table FILE.csv"
         )
     return max(found, key=lambda study: len(study.rows))
+
+
+def _studies(kind: Kind) -> list[Study]:
+    """The shipped studies of a kind, of our network."""
+    from benchmarks.tables import find_study, study_names
+
+    model, _, data = _FIGURES_TABLE
+    place = (kind, model, data)
+    every = map(find_study, study_names())
+    return [s for s in every if (s.kind, s.origin.get("model"), s.origin.get("data")) == place]
 
 
 def comparisons_for_figures(name: str | None = None) -> tuple[Comparison, ...]:
@@ -280,13 +289,13 @@ def comparisons_for_figures(name: str | None = None) -> tuple[Comparison, ...]:
 
 
 def facts_of_file(reads: str, name: str | None) -> Facts:
-    """Take the facts from what a figure reads: `table`, `tables`, `study` or `comparison`.
+    """Take the facts from what a figure reads: `table`, `tables`, a kind of study, `comparison`.
 
     Raises:
         CoinferError: when there is none of that name, or it is damaged.
     """
-    if reads == "study":
-        return replace(Facts.of([]), study=study_for_figures(name))
+    if reads in KINDS:
+        return replace(Facts.of([]), study=study_for_figures(name, KINDS[reads]))
     if reads == "tables":
         return Facts.of([], tables=tables_for_agreement(name))
     if reads == "comparison":
@@ -307,13 +316,12 @@ def shipped_facts(reads: str) -> Facts | None:
         CoinferError: when a shipped file is damaged.
     """
     from benchmarks.comparison import comparison_names
-    from benchmarks.tables import study_names
 
     small, *kind = _FIGURES_TABLE
-    ships = {
+    ships: dict[str, Callable[[], object]] = {
         "tables": lambda: {(_STANDS_FOR, *kind), (small, *kind)} <= {x.place for x in _every()},
-        "study": study_names,
         "comparison": comparison_names,
+        **{name: partial(_studies, study) for name, study in KINDS.items()},
     }
     return facts_of_file(reads, None) if reads in ships and ships[reads]() else None
 

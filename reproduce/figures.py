@@ -26,7 +26,7 @@ class Figure:
         title: one line.
         paper: letter of the paper; '' for a figure of ours, about which no paper claims anything.
         reads: what it is made from: the cells of a matrix, which are computed, a traced network,
-            a search of its own, or a measurement table, two networks' tables, a recipe study or a
+            a search of its own, or a measurement table, two networks' tables, a study or a
             comparison of optimisers, which are read.
         write: writes the figure and its data into a folder and returns the files.
         matrix: shipped matrix that holds its cells; '' where it has none.
@@ -38,7 +38,9 @@ class Figure:
     name: str
     title: str
     paper: str
-    reads: Literal["matrix", "network", "search", "table", "tables", "study", "comparison"]
+    reads: Literal[
+        "matrix", "network", "search", "table", "tables", "recipe study", "code study", "comparison"
+    ]
     write: Callable[[Facts, Path], list[Path]]
     matrix: str = ""
     stems: tuple[str, ...] = ()
@@ -258,7 +260,14 @@ _FIGURES = (
         name="study",
         title="Recipe study: accuracy against fine-tuning length, by sparsity",
         paper="",
-        reads="study",
+        reads="recipe study",
+        write=_write_study,
+    ),
+    Figure(
+        name="codes",
+        title="Code study: accuracy against training length, through the widest codes",
+        paper="",
+        reads="code study",
         write=_write_study,
     ),
     Figure(

@@ -1,7 +1,9 @@
-"""The recipe study: validation accuracy against fine-tuning length, at several sparsities.
+"""Studies of training lengths: validation accuracy against the training images seen.
 
-It is what fixes a recipe before a sweep, and what tells how far a recipe is from where the curves
-are flat. Every point is a training of its own, from the parent to a learning rate of zero.
+The recipe study is what fixes a recipe before a sweep, and what tells how far a recipe is from
+where the curves are flat. The code study tells whether a method that learns a code has no plan
+within the accuracy floor for want of training, or because its code is too narrow. Every point is a
+training of its own, from the parent to a learning rate of zero.
 """
 
 from __future__ import annotations
@@ -10,13 +12,16 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.code_study import NO_CODE
+from benchmarks.studies import CODE_STUDY, RECIPE_STUDY, Kind
 from benchmarks.tables import Study
-from coinfer.accuracy.recipe import RECIPES, Recipe
+from coinfer.accuracy.recipe import RECIPES, Recipe, Stage
 from coinfer.data.digits import NAME as DIGITS
 from coinfer.data.split import VAL_PERCENT
 from coinfer.errors import CoinferError
@@ -26,10 +31,70 @@ from reproduce.facts import Facts
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STEM = "study"
-# What tells our JSON from another file of that name.
-MADE_BY = "coinfer reproduce study"
-TITLE = "Accuracy against fine-tuning length (recipe study)"
+
+@dataclass(frozen=True)
+class Look:
+    """How a kind of study is shown.
+
+    Attributes:
+        kind: of study.
+        stem: of the files, and the figure's name.
+        title: of the figure.
+        stages: what of a recipe the images of a point are counted over.
+        seen: name of the horizontal axis.
+        case: from a row's values of the kind's columns: where its curve stands in the order, its
+            name, and whether the others are held against it.
+        told: what was done, for the footnote.
+    """
+
+    kind: Kind
+    stem: str
+    title: str
+    stages: tuple[Stage, ...]
+    seen: str
+    case: Callable[[tuple[str, ...]], tuple[Any, str, bool]]
+    told: str
+
+    @property
+    def made_by(self) -> str:
+        """What tells our JSON from another file of that name."""
+        return f"coinfer reproduce {self.stem}"
+
+
+def _sparsity(case: tuple[str, ...]) -> tuple[Any, str, bool]:
+    share = float(case[0])
+    return share, f"{100 * share:g} % pruned" if share else "unpruned (baseline)", not share
+
+
+def _code(case: tuple[str, ...]) -> tuple[Any, str, bool]:
+    family, cut, codec = case
+    baseline = family == NO_CODE
+    place = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", cut)]
+    name = "no code (baseline)" if baseline else f"{family}, {cut}"
+    return (not baseline, family, place, codec), name, baseline
+
+
+LOOKS: Mapping[Kind, Look] = {
+    RECIPE_STUDY: Look(
+        RECIPE_STUDY,
+        "study",
+        "Accuracy against fine-tuning length (recipe study)",
+        ("fine-tune",),
+        "Training images seen in fine-tuning, log scale",
+        _sparsity,
+        "a share of every layer's units pruned by L1 norm at once, then fine-tuned.",
+    ),
+    CODE_STUDY: Look(
+        CODE_STUDY,
+        "codes",
+        "Accuracy against training length, through the widest codes (code study)",
+        ("fine-tune", "codec", "joint"),
+        "Training images seen by the whole recipe, log scale",
+        _code,
+        "the unpruned network with the widest code of a family of plans at a cut; without one the "
+        "codec's share is not trained.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +102,9 @@ class Point:
     """One training.
 
     Attributes:
-        sparsity: share of every prune group's units removed by L1 norm; 0 is the baseline.
+        order: where its curve stands among the others.
+        label: the curve's name.
+        baseline: whether the others are held against it.
         images: training images seen.
         accuracy: share of the validation images that were right, with its standard error.
         std_error: of the accuracy.
@@ -45,7 +112,9 @@ class Point:
         row: the study's row.
     """
 
-    sparsity: float
+    order: Any
+    label: str
+    baseline: bool
     images: int
     accuracy: float
     std_error: float
@@ -54,17 +123,18 @@ class Point:
 
 
 def points(study: Study) -> tuple[Point, ...]:
-    """Return the trainings, by sparsity and then by length.
+    """Return the trainings, curve by curve and then by length.
 
     Raises:
         CoinferError: when a row has a number that is none, or there are no rows.
     """
+    kind = study.kind
     if not study.rows:
-        raise CoinferError(f"recipe study '{study.name}' has no rows; `coinfer recipe-study` adds")
+        raise CoinferError(f"{kind.name} '{study.name}' has no rows; `{kind.command}` adds")
     try:
         found = [
             Point(
-                float(row["sparsity"]),
+                *LOOKS[kind].case(tuple(row[name] for name in kind.cases)),
                 int(row["images"]),
                 float(row["val_accuracy"]),
                 float(row["val_std_error"]),
@@ -74,48 +144,54 @@ def points(study: Study) -> tuple[Point, ...]:
             for row in study.rows
         ]
     except ValueError as error:
-        raise CoinferError(f"recipe study '{study.name}' is damaged: {error}") from error
+        raise CoinferError(f"{kind.name} '{study.name}' is damaged: {error}") from error
     for point in found:
         if not (0 <= point.accuracy <= 1 and point.std_error >= 0 and point.images > 0):
             raise CoinferError(
-                f"recipe study '{study.name}' is damaged: accuracy {point.accuracy} +- "
+                f"{kind.name} '{study.name}' is damaged: accuracy {point.accuracy} +- "
                 f"{point.std_error} after {point.images} images"
             )
-    return tuple(sorted(found, key=lambda point: (point.sparsity, point.images)))
+    return tuple(sorted(found, key=lambda point: (point.order, point.images)))
 
 
 def recipe_lengths(
-    train_images: int, data: str, recipes: Mapping[str, Recipe] = RECIPES
+    train_images: int,
+    data: str,
+    stages: tuple[Stage, ...],
+    recipes: Mapping[str, Recipe] = RECIPES,
 ) -> dict[int, tuple[str, ...]]:
-    """Return the recipes' names by the training images that their fine-tuning sees, in order.
+    """Return the recipes' names by the training images that some of their stages see, in order.
 
     A recipe that is made for another data set, and named after it, is left out; so is one that
-    does not fine-tune.
+    trains nothing there.
 
     Args:
         train_images: images of the training split.
         data: name of the data set.
+        stages: what is counted.
         recipes: by name.
     """
     found: dict[int, tuple[str, ...]] = {}
     for recipe in recipes.values():
-        phases = recipe.stage("fine-tune")
+        phases = recipe.stage(*stages)
         length = sum(phase.epochs * (phase.images or train_images) for phase in phases)
         if length and (recipe.name != DIGITS or data == DIGITS):
             found[length] = (*found.get(length, ()), recipe.label)
     return dict(sorted(found.items()))
 
 
-COLUMNS = (
-    *("study", "model", "data", "seed", "sparsity", "images", "val_accuracy", "val_std_error"),
-    *("val_n", "evidence", "flops", "machine", "code", "plan_hash", "result_hash"),
+_ABOUT = ("study", "model", "data", "seed")
+_MEASURED = (
+    *("images", "val_accuracy", "val_std_error", "val_n", "evidence", "flops", "machine", "code"),
+    *("plan_hash", "result_hash"),
 )
 
 
 def csv_text(study: Study) -> str:
     """The data behind the figure, with the digits of the study; all accuracies are measured."""
     file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n", extrasaction="ignore")
+    columns = (*_ABOUT, *study.kind.cases, *_MEASURED)
+    writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     origin = {name: study.origin.get(name, "") for name in ("model", "data", "seed")}
     about = {"study": study.name, "evidence": "measured", **origin}
@@ -125,55 +201,49 @@ def csv_text(study: Study) -> str:
 
 def footnote(study: Study) -> str:
     """What a reader must know: network, data, parent, evidence, and the hash of the data."""
-    found, origin = points(study), study.origin
+    found, origin, look = points(study), study.origin, LOOKS[study.kind]
     images = ", ".join(f"{n:,}" for n in sorted({point.n for point in found}))
     digest = hashlib.sha256(csv_text(study).encode()).hexdigest()[:12]
+    what = "fine-tuning sees" if look.stages == ("fine-tune",) else "trainings see"
     return "\n".join(
         [
             f"{origin.get('model')} on {origin.get('data')}, {len(found)} trainings of seed "
-            f"{origin.get('seed')} from parent {str(origin.get('parent_sha256'))[:8]}; a share of "
-            "every layer's units pruned by L1 norm at once, then fine-tuned.",
+            f"{origin.get('seed')} from parent {str(origin.get('parent_sha256'))[:8]}; {look.told}",
             f"Bars: one standard error of {images} validation images to each side. Dotted lines: "
-            "training images that the recipes' fine-tuning sees.",
-            f"Accuracy evidence: measured. Data: {STEM}.csv, SHA-256 {digest}...",
+            f"training images that the recipes' {what}.",
+            f"Accuracy evidence: measured. Data: {look.stem}.csv, SHA-256 {digest}...",
         ]
     )
 
 
 def draw(study: Study) -> Figure:
     """Draw the figure (to be used in `house_style`)."""
-    found = points(study)
+    found, look = points(study), LOOKS[study.kind]
     lines = []
-    for sparsity in sorted({point.sparsity for point in found}):
-        own = [point for point in found if point.sparsity == sparsity]
+    for label in dict.fromkeys(point.label for point in found):
+        own = [point for point in found if point.label == label]
         lines.append(
             Curve(
-                f"{100 * sparsity:g} % pruned" if sparsity else "unpruned (baseline)",
+                label,
                 tuple(float(point.images) for point in own),
                 tuple(100 * point.accuracy for point in own),
                 tuple(100 * point.std_error for point in own),
-                baseline=not sparsity,
+                baseline=own[0].baseline,
             )
         )
     # Validation images are a tenth of the training part; the rest is trained on.
     train_images = max(point.n for point in found) * (100 - VAL_PERCENT) // VAL_PERCENT
+    lengths = recipe_lengths(train_images, study.origin.get("data", ""), look.stages)
     marks = [
-        Mark(float(length), f"{', '.join(names)}\n{length:,}")
-        for length, names in recipe_lengths(train_images, study.origin.get("data", "")).items()
+        Mark(float(length), f"{', '.join(names)}\n{length:,}") for length, names in lengths.items()
     ]
-    return curves(
-        lines,
-        marks,
-        "Training images seen in fine-tuning, log scale",
-        "Validation accuracy (%)",
-        footnote(study),
-    )
+    return curves(lines, marks, look.seen, "Validation accuracy (%)", footnote(study))
 
 
 def provenance(study: Study) -> dict[str, Any]:
     """Where the numbers are from, as plain data."""
     return {
-        "made_by": MADE_BY,
+        "made_by": LOOKS[study.kind].made_by,
         "study": study.name,
         "origin": dict(study.origin),
         "rows": len(study.rows),
@@ -190,8 +260,9 @@ def write(facts: Facts, folder: Path) -> list[Path]:
     """
     study = facts.study
     assert study is not None
-    data, about = folder / f"{STEM}.csv", folder / f"{STEM}.json"
+    look = LOOKS[study.kind]
+    data, about = folder / f"{look.stem}.csv", folder / f"{look.stem}.json"
     data.write_text(csv_text(study), encoding="utf-8", newline="")
     about.write_text(json.dumps(provenance(study), indent=2) + "\n", encoding="utf-8")
     with house_style():
-        return [*save(draw(study), folder, STEM, TITLE), data, about]
+        return [*save(draw(study), folder, look.stem, look.title), data, about]

@@ -433,7 +433,8 @@ def test_figures_are_listed_and_misspelt_ones_offered() -> None:
     assert all(name in told for name in ("fig6", "table4", "study"))
     data = json.loads(CliRunner().invoke(list_figures, ["--json"]).output)
     assert {name: (one["reads"], one["matrix"]) for name, one in data.items()} == {
-        "fig6": ("matrix", "fig6"), "table4": ("table", ""), "study": ("study", ""),
+        "fig6": ("matrix", "fig6"), "table4": ("table", ""), "study": ("recipe study", ""),
+        "codes": ("code study", ""),
         "caution": ("table", ""), "agreement": ("tables", ""),
         "optimisers": ("comparison", ""),
         "fig11-mixed": ("matrix", "fig11-mixed"), "fig7-guarded": ("matrix", "fig7-guarded"),

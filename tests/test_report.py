@@ -861,6 +861,6 @@ def test_rows_at_one_cut_at_a_time_are_no_race() -> None:
 
 def test_figures_of_what_ships_need_no_row_of_the_store() -> None:
     kinds = {one.reads for one in figures().values()}
-    for reads in ("tables", "study", "comparison"):
+    for reads in ("tables", "recipe study", "code study", "comparison"):
         assert reads in kinds
         assert shipped_facts(reads) is not None

@@ -16,7 +16,8 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import recipe_study, tables
+from benchmarks import tables
+from benchmarks.studies import RECIPE_STUDY
 from benchmarks.tables import Study, find_study, study_names
 from coinfer.accuracy.recipe import DIGITS, PAPER, RECIPES, Phase, Recipe
 from coinfer.errors import CoinferError
@@ -42,18 +43,18 @@ def row(sparsity: float, images: int, accuracy: Any, **other: Any) -> dict[str, 
         "val_n": 5000, "flops": 100, "seconds": 1.5, "machine": "m", "code": "c0de",
         "plan_hash": "1" * 64, "result_hash": "2" * 64, **other,
     }  # fmt: skip
-    return {name: str(known[name]) for name in recipe_study.COLUMNS}
+    return {name: str(known[name]) for name in RECIPE_STUDY.columns}
 
 
 def made(*rows: dict[str, str], **origin: Any) -> Study:
     found = rows or tuple(row(*place, value) for place, value in ACCURACIES.items())
-    return Study("small", {**ORIGIN, **origin}, {"m": {"cpu": "x"}}, tuple(found))
+    return Study("small", RECIPE_STUDY, {**ORIGIN, **origin}, {"m": {"cpu": "x"}}, tuple(found))
 
 
 def file(folder: Path, of: Study) -> Path:
     path = folder / f"{of.name}.csv"
     with path.open("w", newline="") as out:
-        writer = csv.DictWriter(out, recipe_study.COLUMNS)
+        writer = csv.DictWriter(out, of.kind.columns)
         writer.writeheader()
         writer.writerows(of.rows)
     path.with_suffix(".json").write_text(json.dumps({"origin": of.origin, "machines": of.machines}))
@@ -143,7 +144,7 @@ def test_recipes_are_marked_where_their_fine_tuning_ends() -> None:
     axis = _drawn(made()).axes[0]
     marks = [line.get_xdata()[0] for line in axis.lines if line.get_linestyle() == ":"]
     # Read from the recipes: nine tenths of the training part are trained on.
-    assert marks == list(study.recipe_lengths(45_000, "cifar10"))
+    assert marks == list(study.recipe_lengths(45_000, "cifar10", ("fine-tune",)))
     assert PAPER.stage("fine-tune")[0].epochs * 45_000 in marks
     low, high = axis.get_xlim()
     assert all(low < mark < high for mark in marks)
@@ -168,10 +169,10 @@ def test_the_length_of_a_recipe_is_what_all_its_fine_tuning_sees() -> None:
             recipe("digits", Phase("fine-tune", 1, 0.1)),
         )
     }
-    lengths = study.recipe_lengths(1000, "cifar10", recipes)
+    lengths = study.recipe_lengths(1000, "cifar10", ("fine-tune",), recipes)
     assert lengths == {600: ("subset-v3", "also-v3"), 5100: ("twice-v3",), 20_000: ("whole-v3",)}
     assert list(lengths) == sorted(lengths)
-    assert study.recipe_lengths(1000, "digits", recipes)[1000] == ("digits-v3",)
+    assert study.recipe_lengths(1000, "digits", ("fine-tune",), recipes)[1000] == ("digits-v3",)
 
 
 def test_no_text_lies_over_another() -> None:
@@ -240,10 +241,10 @@ def test_the_largest_study_of_the_network_is_taken(monkeypatch: pytest.MonkeyPat
     }
     monkeypatch.setattr(tables, "study_names", lambda: sorted(held))
     monkeypatch.setattr(tables, "find_study", held.__getitem__)
-    assert study_for_figures(None) is held["b"]
+    assert study_for_figures(None, RECIPE_STUDY) is held["b"]
     monkeypatch.setattr(tables, "study_names", lambda: ["other"])
     with pytest.raises(CoinferError, match="no recipe study of alexnet-cifar ships"):
-        study_for_figures(None)
+        study_for_figures(None, RECIPE_STUDY)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_a_study_without_rows_or_origin_is_refused(tmp_path: Path) -> None:
     path.with_suffix(".json").write_text("{}")
     with pytest.raises(CoinferError, match="beside 'small.csv' lacks 'origin'"):
         find_study(str(path))
-    with pytest.raises(CoinferError, match="unknown recipe study 'none'"):
+    with pytest.raises(CoinferError, match="unknown study 'none'"):
         find_study("none")
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import recipe_study, sweep, sweep_cli
+from benchmarks import code_study, recipe_study, studies, sweep, sweep_cli
 from benchmarks.engines import LokyEngine
 from benchmarks.sweep import run_sweep
 from benchmarks.tables import cross_check_names, find_study, shipped_table, study_names, table_names
@@ -25,7 +25,7 @@ from benchmarks.trainings import Trained, Training
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.checkpoints import Checkpoint
 from coinfer.accuracy.measurement import Measurement, Payload, pack
-from coinfer.accuracy.recipe import QUICK, UNTRAINED
+from coinfer.accuracy.recipe import CPU, QUICK, UNTRAINED
 from coinfer.accuracy.table import Origin, read_table
 from coinfer.cli import run as coinfer
 from coinfer.data import load_splits
@@ -184,9 +184,9 @@ def test_a_study_goes_on_where_it_stopped(
     path, about, lengths = tmp_path / "study.csv", {"parent_sha256": "ab"}, (100, 2000, 4000)
 
     def study(workers: Workers, where: Path, facts: dict[str, Any] = about) -> None:
-        monkeypatch.setattr(recipe_study, "run_trainings", workers)
-        steps = recipe_study.run_study(where, BASE, box.space, 2000, facts, lengths=lengths)
-        for _ in steps:
+        monkeypatch.setattr(studies, "run_trainings", workers)
+        wanted = list(recipe_study.points(box.space, "alexnet-cifar", 2000, lengths))
+        for _ in studies.run_study(where, studies.RECIPE_STUDY, wanted, BASE, facts):
             pass
 
     study(Workers(), tmp_path / "whole.csv")
@@ -198,6 +198,8 @@ def test_a_study_goes_on_where_it_stopped(
     assert path.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     with pytest.raises(CoinferError, match="another parent, other data or another seed"):
         study(Workers(), path, {"parent_sha256": "cd"})
+    with pytest.raises(CoinferError, match="is a recipe study; accepted: a code study"):
+        list(studies.run_study(path, studies.CODE_STUDY, [], BASE, about))
     path.write_text(path.read_text()[:-40])
     with pytest.raises(CoinferError, match="is damaged"):
         study(Workers(), path)
@@ -205,14 +207,46 @@ def test_a_study_goes_on_where_it_stopped(
 
 def test_the_study_trains_what_it_says(box: Box) -> None:
     found = list(recipe_study.points(box.space, "alexnet-cifar", 2000, (100, 2000, 6000)))
-    assert [p.length for p in found] == sorted(p.length for p in found)
-    assert {p.sparsity for p in found} == set(recipe_study.SPARSITIES)
+    assert [p.images for p in found] == sorted(p.images for p in found)
+    assert {float(*p.case) for p in found} == set(recipe_study.SPARSITIES)
     for point in found:
         (phase,) = point.recipe.phases
         seen = phase.epochs * (phase.images or 2000)
-        assert seen == point.length
+        assert seen == point.images
         kept = box.space.keep_vector(point.plan.keep)
-        assert kept.tolist() == box.space.kept_from_sparsity(point.sparsity).reshape(-1).tolist()
+        (sparsity,) = map(float, point.case)
+        assert kept.tolist() == box.space.kept_from_sparsity(sparsity).reshape(-1).tolist()
+
+
+@pytest.mark.parametrize("model", ["alexnet-cifar", "resnet18"])
+def test_the_code_study_holds_the_widest_codes_against_the_network_without_one(model: str) -> None:
+    task = make_task(model, groups=True)
+    found = list(code_study.points(task, 45_000, (1.0, 4.0)))
+    shorter, longer = found[: len(found) // 2], found[len(found) // 2 :]
+    assert [p.plan for p in shorter] == [p.plan for p in longer]
+    assert {phase for p in shorter for phase in p.recipe.phases} == set(CPU.phases)
+    for point in found:
+        seen = sum(phase.epochs * (phase.images or 45_000) for phase in point.recipe.phases)
+        assert seen == point.images
+        assert not point.plan.keep
+    assert longer[0].images > 3.5 * shorter[0].images
+    baseline, *coded = (p.plan for p in shorter)
+    assert baseline.unchanged
+    assert len({plan.hash for plan in coded}) == len(coded) == 2 * len(code_study.FAMILIES)
+    assert len({plan.cut for plan in coded}) == 2
+    for point in shorter[1:]:
+        family, cut, codec = point.case
+        assert (cut, codec) == (point.plan.cut.after, point.plan.codec)
+        # No code of the family at that cut has more elements.
+        box = search_box(task, family)
+        rng = np.random.default_rng(0)
+        others = box.decide(rng.random((500, box.dimension)))
+        mine = box.read([point.plan])
+        others = others.take(np.flatnonzero(others.cut == mine.cut[0]))
+        assert len(others)
+        sent = box.codec.elements(others.codec, box.crossing_of(others))
+        (widest,) = box.codec.elements(mine.codec, box.crossing_of(mine))
+        assert (sent <= widest).all()
 
 
 @pytest.fixture
@@ -224,7 +258,7 @@ def own_sigterm() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("own_sigterm")
-@pytest.mark.parametrize("command", ["sweep", "recipe-study"])
+@pytest.mark.parametrize("command", ["sweep", "recipe-study", "code-study"])
 def test_sigterm_ends_a_command_as_ctrl_c_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
@@ -239,7 +273,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
 
     prepared = BASE, Checkpoint(BASE.parent_sha256, {}), load_splits("digits")
     monkeypatch.setattr(sweep_cli, "prepare", lambda *_: prepared)
-    for module in (sweep, recipe_study):
+    for module in (sweep, studies):
         monkeypatch.setattr(module, "run_trainings", Ended())
     path = tmp_path / "t.csv"
     assert coinfer([command, "alexnet-cifar", "--data", "digits", "-o", str(path)]) == 130
