@@ -2,7 +2,8 @@
 
 Under a short recipe a method whose code is learnt may have no plan within the accuracy floor. This
 tells whether that is the training or the code: the unpruned network with the widest code that the
-method has, trained ever longer, beside the network that goes through the same recipe without one.
+method has, trained ever longer, beside the network that goes through the same recipe without one
+(and so without the phase that trains the codec alone).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FAMILIES = ("bottlenet++", "cia", "three-step")
 NO_CODE = "none"
 """The family of the network without a code, which the others are held against."""
 
-FACTORS = (0.25, 1.0, 4.0, 16.0)
+FACTORS = (0.25, 1.0, 4.0)
 """Lengths, as multiples of recipe `cpu`."""
 
 CUTS = 2

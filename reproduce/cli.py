@@ -57,10 +57,10 @@ def _tables() -> Iterable[str]:
 )
 @click.option(
     "--table",
-    type=Name("measurement table or recipe study", _tables),
+    type=Name("measurement table or study", _tables),
     metavar="NAME|FILE.csv",
     help="What a figure of measurements is made from: a shipped table, study or comparison, or one "
-    "that `coinfer sweep`, `coinfer recipe-study` or (a FOLDER) `coinfer compare-optimisers` "
+    "that `coinfer sweep`, `recipe-study`, `code-study` or (a FOLDER) `compare-optimisers` "
     "wrote.  [default: the largest shipped one of alexnet-cifar]",
 )
 @click.option(
@@ -92,6 +92,7 @@ def reproduce(
     coinfer reproduce table4
     coinfer reproduce table4 --table my-sweep.csv
     coinfer reproduce study
+    coinfer reproduce codes
 
     Exit codes: 0 done (a claim that deviates is a result, not an error), 1 a cell failed,
     2 bad input, 130 interrupted; what was committed is kept.

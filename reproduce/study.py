@@ -91,8 +91,7 @@ LOOKS: Mapping[Kind, Look] = {
         ("fine-tune", "codec", "joint"),
         "Training images seen by the whole recipe, log scale",
         _code,
-        "the unpruned network with the widest code of a family of plans at a cut; without one the "
-        "codec's share is not trained.",
+        "unpruned, with the widest code of a family of plans at a cut, or with none.",
     ),
 }
 
@@ -204,7 +203,7 @@ def footnote(study: Study) -> str:
     found, origin, look = points(study), study.origin, LOOKS[study.kind]
     images = ", ".join(f"{n:,}" for n in sorted({point.n for point in found}))
     digest = hashlib.sha256(csv_text(study).encode()).hexdigest()[:12]
-    what = "fine-tuning sees" if look.stages == ("fine-tune",) else "trainings see"
+    what = "fine-tuning sees" if look.stages == ("fine-tune",) else "phases see together"
     return "\n".join(
         [
             f"{origin.get('model')} on {origin.get('data')}, {len(found)} trainings of seed "

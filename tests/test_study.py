@@ -1,4 +1,4 @@
-"""The recipe study as a figure: every training of the file, marks read from the recipes."""
+"""Studies as figures: every training of the file, marks read from the recipes."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import tables
-from benchmarks.studies import RECIPE_STUDY
+from benchmarks.studies import CODE_STUDY, RECIPE_STUDY
 from benchmarks.tables import Study, find_study, study_names
-from coinfer.accuracy.recipe import DIGITS, PAPER, RECIPES, Phase, Recipe
+from coinfer.accuracy.recipe import CPU, DIGITS, PAPER, RECIPES, Phase, Recipe
 from coinfer.errors import CoinferError
 from reproduce import study
 from reproduce.cli import reproduce
@@ -51,6 +51,23 @@ def made(*rows: dict[str, str], **origin: Any) -> Study:
     return Study("small", RECIPE_STUDY, {**ORIGIN, **origin}, {"m": {"cpu": "x"}}, tuple(found))
 
 
+def codes() -> Study:
+    """A code study, its rows in no order."""
+    cases = {
+        ("three-step", "features.12", "threestep-linear[width=256]"): (0.74, 0.76),
+        ("none", "classifier.4", "identity"): (0.75, 0.77),
+        ("three-step", "features.9", "threestep-conv[channels=256]"): (0.7, 0.75),
+        ("cia", "features.9", "cia-conv[channels=32,width=8]"): (0.6, 0.74),
+    }
+    rows = [
+        {**row(0.0, images, value), **dict(zip(CODE_STUDY.cases, case, strict=True))}
+        for case, values in cases.items()
+        for images, value in zip((10_240, 40_960), values, strict=True)
+    ]
+    found = tuple({name: one[name] for name in CODE_STUDY.columns} for one in rows)
+    return Study("codes", CODE_STUDY, ORIGIN, {"m": {"cpu": "x"}}, found)
+
+
 def file(folder: Path, of: Study) -> Path:
     path = folder / f"{of.name}.csv"
     with path.open("w", newline="") as out:
@@ -61,8 +78,8 @@ def file(folder: Path, of: Study) -> Path:
     return path
 
 
-def run(path: Path, out: Path) -> str:
-    arguments = ["study", "--table", str(path), "--out", str(out)]
+def run(path: Path, out: Path, figure: str = "study") -> str:
+    arguments = [figure, "--table", str(path), "--out", str(out)]
     done = CliRunner().invoke(reproduce, arguments, catch_exceptions=False, standalone_mode=False)
     assert done.return_value == 0
     return done.output
@@ -154,6 +171,35 @@ def test_recipes_are_marked_where_their_fine_tuning_ends() -> None:
     assert DIGITS.label not in told
 
 
+def test_codes_are_held_against_the_network_without_one(tmp_path: Path) -> None:
+    """Curves in the order of families and cuts, whatever the order of the rows."""
+    axis = _drawn(codes()).axes[0]
+    names = ["no code (baseline)", "cia, features.9", "three-step, features.9"]
+    names.append("three-step, features.12")
+    assert [text.get_text() for text in axis.texts][:4] == names
+    lines = [container[0] for container in axis.containers]
+    assert [line.get_linestyle() for line in lines] == ["--", "-", "-", "-"]
+    assert lines[2].get_ydata() == pytest.approx([70, 75])
+    # Marked are whole recipes: their fine-tuning, codec and joint training together.
+    whole = study.recipe_lengths(45_000, "cifar10", ("fine-tune", "codec", "joint"))
+    marks = [line.get_xdata()[0] for line in axis.lines if line.get_linestyle() == ":"]
+    assert marks == list(whole)
+    assert whole[sum(phase.images or 45_000 for phase in CPU.phases)] == (CPU.label,)
+    out = tmp_path / "out"
+    run(file(tmp_path, codes()), out, "codes")
+    names_written = {*(f"codes.{form}" for form in FORMATS), "codes.csv", "codes.json"}
+    assert {path.name for path in out.iterdir()} == names_written
+    with (out / "codes.csv").open(newline="") as data:
+        records = list(csv.DictReader(data))
+    assert [record["family"] for record in records[::2]] == [
+        *("none", "cia", "three-step", "three-step"),
+    ]
+    assert json.loads((out / "codes.json").read_text())["made_by"] == "coinfer reproduce codes"
+    with pytest.raises(CoinferError, match="is a code study; accepted: a recipe study"):
+        run(tmp_path / "codes.csv", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_the_length_of_a_recipe_is_what_all_its_fine_tuning_sees() -> None:
     def recipe(name: str, *phases: Phase) -> Recipe:
         return Recipe(name, 3, phases)
@@ -181,7 +227,7 @@ def test_no_text_lies_over_another() -> None:
     # Curves that end in one place, a single point, no baseline, and the shipped studies.
     near = made(*(row(s, 700_000, 0.75 + s / 100) for s in (0.0, 0.1, 0.2, 0.3, 0.6)))
     shipped = [find_study(name) for name in study_names()]
-    for of in (made(), near, made(row(0.6, 90_000, 0.5)), *shipped):
+    for of in (made(), near, made(row(0.6, 90_000, 0.5)), codes(), *shipped):
         drawn = _drawn(of)
         FigureCanvasAgg(drawn).draw()
         axis = drawn.axes[0]

@@ -319,7 +319,11 @@ def test_the_list_of_tables_says_how_far_each_is(capsys: pytest.CaptureFixture[s
         assert told[name].startswith(start)
         assert told[name].endswith("no method learns from") == (name in cross_check_names())
     for name in study_names():
-        assert told[name].startswith(f"{len(find_study(name).rows)} of 28 trainings")
+        found = find_study(name)
+        whole = {"recipe study": 28, "code study": 21}[found.kind.name]
+        assert told[name].startswith(
+            f"{len(found.rows)} of {whole} trainings of a {found.kind.name}"
+        )
     assert coinfer(["list", "tables", "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
     assert list(about) == list(told)
