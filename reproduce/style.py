@@ -18,7 +18,10 @@ INDIGO, SAND, WINE = "#332288", "#DDCC77", "#800026"
 VIOLET, ORCHID, OLIVE = "#7900F2", "#C748F2", "#A5A55B"
 
 # Lines of a family, told apart by their markers too.
-CURVE_STYLES = ((BLUE, "s"), (VERMILION, "^"), (GREEN, "D"), (PURPLE, "v"), (ORANGE, "P"))
+CURVE_STYLES = (
+    *((BLUE, "s"), (VERMILION, "^"), (GREEN, "D"), (PURPLE, "v"), (ORANGE, "P")),
+    *((SKY, "X"), (INDIGO, "p")),
+)
 
 # Width of a figure over two columns of a journal page, in inches.
 TWO_COLUMNS_IN = 7.16
