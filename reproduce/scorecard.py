@@ -170,8 +170,12 @@ def judge(claim: Claim, facts: Facts) -> Judged:
         return Judged(claim, "not reproducible", cause=claim.missing)
     used = _numbers(claim, facts)
     if isinstance(used, Gap):
-        open_as: Verdict = "no plan" if used.no_plan else "pending"
-        return Judged(claim, "not measured" if claim.measured else open_as, cause=used.reason)
+        if used.no_plan:
+            return Judged(
+                claim, "no plan", cause="; ".join(filter(None, (used.reason, claim.note)))
+            )
+        open_as: Verdict = "not measured" if claim.measured else "pending"
+        return Judged(claim, open_as, cause=used.reason)
     ours = _ours(claim, used)
     evidence = joined(u.evidence for u in used)
     deviation = _deviation(claim, ours)

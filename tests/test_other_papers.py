@@ -310,6 +310,10 @@ def test_one_matrix_may_sweep_over_snrs_and_over_flipped_bits(tmp_path: Path) ->
     no_plan = judge(CLAIMS["T-f5a.1"], Facts.of(silent_rows))
     assert no_plan.verdict == "no plan"
     assert "infeasible: no plan within" in no_plan.cause
+    # What is known of why stands beside it.
+    why = replace(CLAIMS["T-f5a.1"], note="codes want training")
+    told = judge(why, Facts.of(silent_rows)).cause
+    assert told == f"{no_plan.cause}; codes want training"
     assert judge(CLAIMS["T-f5b.1"], Facts.of(silent_rows)).verdict == "reproduced"
     slower = [one for one in found if one.cell.snr_db is None or one.cell.snr_db > 0]
     assert judge(CLAIMS["T-f5a.1"], Facts.of(slower)).verdict == "pending"

@@ -22,6 +22,7 @@ from benchmarks.tables import Study, find_study, study_names
 from coinfer.accuracy.recipe import CPU, DIGITS, PAPER, RECIPES, Phase, Recipe
 from coinfer.errors import CoinferError
 from reproduce import study
+from reproduce.claims import papers
 from reproduce.cli import reproduce
 from reproduce.collect import study_for_figures
 from reproduce.draw import FORMATS, _apart, _levels, house_style
@@ -198,6 +199,31 @@ def test_codes_are_held_against_the_network_without_one(tmp_path: Path) -> None:
     with pytest.raises(CoinferError, match="is a code study; accepted: a recipe study"):
         run(tmp_path / "codes.csv", tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_claims_and_readme_say_what_the_shipped_code_study_found() -> None:
+    found = study.points(study_for_figures(None, CODE_STUDY))
+    lengths = sorted({point.images for point in found})
+    assert lengths[1] == sum(phase.images or 45_000 for phase in CPU.phases)
+    lost: dict[int, list[float]] = {images: [] for images in lengths}
+    for images in lengths:
+        own = [point for point in found if point.images == images]
+        (baseline,) = (point.accuracy for point in own if point.baseline)
+        lost[images] = [100 * (baseline - point.accuracy) for point in own if not point.baseline]
+        assert len(lost[images]) == 6
+    under_cpu, longest = lost[lengths[1]], lost[lengths[-1]]
+    # "for want of training": the same codes within a point, after more of it.
+    assert min(under_cpu) > 1 > max(longest)
+    readme = " ".join((Path(__file__).parent.parent / "README.md").read_text().split())
+    assert (
+        f"cost the unpruned `alexnet-cifar` {min(under_cpu):.1f} to {max(under_cpu):.1f} points"
+        in readme
+    )
+    assert f"none costs more than {max(longest):.1f} (`coinfer reproduce codes`)" in readme
+    told = [claim for claim in papers()["A"].claims if "want of training" in claim.note]
+    assert {claim.id for claim in told} == {
+        *("A-f2-comm.2", "A-f2-comp.2", "A-f2-pareto.3", "A-f3.6", "A-f3.7")
+    }
 
 
 def test_the_length_of_a_recipe_is_what_all_its_fine_tuning_sees() -> None:
