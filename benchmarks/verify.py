@@ -1,7 +1,8 @@
 """Verification: the plans that methods chose, trained and tested for real (design ruling 3).
 
-Of every method that learns from measured plans, per device: the plan of the median seed at five
-rates. The test set is read here, once per plan, and nowhere else.
+Of every method that learns from measured plans, per device, convention (each cut that a figure
+asks for is one) and accuracy that may be lost: the plan of the median seed at five rates. The test
+set is read here, once per plan, and nowhere else.
 """
 
 from __future__ import annotations
@@ -27,23 +28,25 @@ RATES = 5
 def chosen_plans(rows: Iterable[Row], count: int = RATES) -> list[Plan]:
     """Return the plans to verify, each once.
 
-    Per device and method the rates (or SNRs) are taken at equal steps from the lowest to the
-    highest; at each, the plan of the seed whose latency is the median (of an even number the slower
-    of the middle two: the one that figures draw). Plans that change nothing are as accurate as the
-    baseline and are left out.
+    Per method, device, convention and accuracy that may be lost, which is a curve or a point of a
+    figure, the rates (or SNRs) are taken at equal steps from the lowest to the highest; at each,
+    the plan of the seed whose latency is the median (of an even number the slower of the middle
+    two: the one that figures draw). Plans that change nothing are as accurate as the baseline and
+    are left out.
 
     Args:
-        rows: of one matrix and convention.
-        count: rates per device and method.
+        rows: of one matrix.
+        count: rates of each curve.
     """
     answered = [row for row in rows if row.result.status == "ok" and row.result.plan is not None]
-    panels: dict[tuple[str, str], dict[tuple[float, float], list[Row]]] = {}
+    curves: dict[tuple[str, str, str, float], dict[tuple[float, float], list[Row]]] = {}
     for row in answered:
-        at = (row.cell.snr_db or 0.0, row.result.rate_bps or 0.0)
-        panel = panels.setdefault((row.cell.device, row.cell.method), {})
-        panel.setdefault(at, []).append(row)
+        cell = row.cell
+        at = (cell.snr_db or 0.0, row.result.rate_bps or 0.0)
+        curve = (cell.device, cell.method, cell.convention, cell.max_accuracy_loss)
+        curves.setdefault(curve, {}).setdefault(at, []).append(row)
     found: dict[str, Plan] = {}
-    for places in panels.values():
+    for places in curves.values():
         for at in _evenly(sorted(places), count):
             plan = Plan.from_data(_median(places[at]).result.plan)
             if not plan.unchanged:

@@ -42,11 +42,11 @@ def verify(
 ) -> None:
     """Train and test the plans that methods chose for MODEL in the cells of MATRIX.
 
-    Of every method that learns from measured plans, on every device: the plan of the median seed
-    at five rates, lowest to highest. This reads the test set, once per plan. Give the recipe of
-    the plans that the methods learnt from; plans that nobody trains are measured by recipe
-    untrained, and by that alone. Rows are written as they are done; the same command
-    goes on from there.
+    Of every method that learns from measured plans, on every device, at every cut and floor that
+    MATRIX asks for: the plan of the median seed at five rates, lowest to highest. This reads the
+    test set, once per plan. Give the recipe of the plans that the methods learnt from; plans that
+    nobody trains are measured by recipe untrained, and by that alone. Rows are written as they are
+    done; the same command goes on from there.
 
     \b
     coinfer run fig7 --store fig7.sqlite

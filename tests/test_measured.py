@@ -502,6 +502,18 @@ def test_the_plan_of_the_median_seed_is_verified_at_rates_of_equal_steps() -> No
     assert len(chosen_plans([*rows, *rows])) == 5
 
 
+def test_a_plan_is_verified_at_every_cut_and_floor_that_a_figure_asks_for() -> None:
+    asked = [("convention", f"qho2024[cut={cut}]") for cut in ("features.2", "features.5")]
+    asked += [("max_accuracy_loss", loss) for loss in (0.0, 0.01, 0.05)]
+    rows = []
+    for number, (field, value) in enumerate(asked):
+        for seed in range(3):
+            row = row_at(1e4, seed, total_s=1.0 + seed + 10 * number, keep=10 * number + seed + 1)
+            rows.append(replace(row, cell=replace(row.cell, **{field: value})))
+    kept = [dict(plan.keep)["features.0"] for plan in chosen_plans(rows)]
+    assert kept == [10 * number + 2 for number in range(5)]  # the median seed of each
+
+
 def test_plans_that_nobody_trains_are_verified_untrained_and_no_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
