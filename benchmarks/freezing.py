@@ -73,25 +73,30 @@ def freeze_matrix(
     return told
 
 
-def learned_rows(matrix: str, store: Path, method_files: tuple[str, ...] = ()) -> list[Row]:
+def learned_rows(
+    matrix: str, store: Path, method_files: tuple[str, ...] = (), selections: str = ""
+) -> list[Row]:
     """Return the rows of a matrix, as the code here computes them, of methods that learn.
 
     Args:
         matrix: its name or file.
         store: where the rows are.
         method_files: that bring methods of the matrix.
+        selections: name of those that answered; none where the methods did.
 
     Raises:
         CoinferError: when the store lacks some of them.
     """
-    catalog, asked = ask(load(matrix), Catalog(method_files))
+    answering = Catalog(method_files, selections=selections)
+    catalog, asked = ask(load(matrix), answering)
     keys = [key for group in asked if _learns(catalog, group) for key in group.keys]
     with Store.open(store, create=False, readonly=True) as opened:
         rows = list(opened.rows(key=keys))
     if len(rows) < len(keys):
+        by = f" --selections {selections}" if selections else ""
         raise CoinferError(
             f"'{store}' has {len(rows)} of the {len(keys)} rows of {matrix} that are wanted; "
-            f"`coinfer run {matrix} --store {store}` computes the others"
+            f"`coinfer run {matrix}{by} --store {store}` computes the others"
         )
     return rows
 

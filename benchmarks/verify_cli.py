@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmarks.matrix_options import SELECTIONS
 from benchmarks.shared_options import FILE, JOBS
 from benchmarks.sweep_cli import prepare, say_step, training_options
 from coinfer.clitypes import MODEL
@@ -29,6 +30,7 @@ _STORE = click.option(
 @click.argument("model", type=MODEL)
 @click.argument("matrices", nargs=-1, required=True, metavar="MATRIX...")
 @_STORE
+@SELECTIONS
 @METHOD_FILE
 @click.option("--recipe", default="cpu", show_default=True, help="How to train every plan.")
 @training_options
@@ -37,6 +39,7 @@ def verify(
     matrices: tuple[str, ...],
     store: Path,
     out: Path,
+    selections: str,
     method_files: tuple[str, ...],
     **options: Any,
 ) -> None:
@@ -46,11 +49,12 @@ def verify(
     MATRIX asks for: the plan of the median seed at five rates, lowest to highest. This reads the
     test set, once per plan. Give the recipe of the plans that the methods learnt from; plans that
     nobody trains are measured by recipe untrained, and by that alone. Rows are written as they are
-    done; the same command goes on from there.
+    done; the same command goes on from there. Plans that ship are verified without a search: give
+    both commands the same --selections.
 
     \b
-    coinfer run fig7 --store fig7.sqlite
-    coinfer verify alexnet-cifar fig7 --store fig7.sqlite --data path/to/cifar10 -o chosen.csv
+    coinfer run fig7 --store s.sqlite --selections fig7
+    coinfer verify alexnet-cifar fig7 --store s.sqlite --selections fig7 --data cifar10 -o t.csv
     """
     from benchmarks.freezing import learned_rows
     from benchmarks.measured import measurements
@@ -61,7 +65,8 @@ def verify(
 
     plans: dict[str, Plan] = {}
     for matrix in matrices:
-        rows = [row for row in learned_rows(matrix, store, method_files) if row.cell.model == model]
+        every = learned_rows(matrix, store, method_files, selections)
+        rows = [row for row in every if row.cell.model == model]
         plans |= {plan.hash: plan for plan in chosen_plans(rows)}
     base, parent, splits = prepare(model, options)
     chosen = recipe(options["recipe"])
