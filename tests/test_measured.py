@@ -20,6 +20,7 @@ from benchmarks.best import shipped_best, write_best
 from benchmarks.catalog import Catalog
 from benchmarks.cells import Cell
 from benchmarks.evaluate import Group, evaluate, evaluate_many, group_inputs, prepare
+from benchmarks.freezing import learned_rows
 from benchmarks.matrix import Matrix, expand
 from benchmarks.progress import Silent
 from benchmarks.provenance import collect
@@ -370,6 +371,20 @@ def test_a_run_takes_the_frozen_answers_that_ship(
     assert "have no answer of fpgm to this cell; without them" in capsys.readouterr().err
     assert coinfer(["run", "fig7", *few, "--selections", "fig77"]) == 2
     assert "unknown selections 'fig77'" in capsys.readouterr().err
+
+
+def test_plans_that_ship_are_verified_without_a_search(tmp_path: Path) -> None:
+    store, matrix = tmp_path / "s.sqlite", "threestep2020-fig3"
+    asked = ["run", matrix, "--store", str(store), "--quiet"]
+    assert coinfer([*asked, "--include", "method=bottlenet++", "--selections", matrix]) == 0
+    with pytest.raises(CoinferError, match=f"`coinfer run {matrix} --selections {matrix} --store"):
+        learned_rows(matrix, store, (), matrix)
+    assert coinfer([*asked, "--selections", matrix]) == 0
+    rows = learned_rows(matrix, store, (), matrix)
+    assert {row.cell for row in rows} == set(shipped_selections(matrix).answers)
+    assert chosen_plans(rows)
+    with pytest.raises(CoinferError, match=f"`coinfer run {matrix} --store"):
+        learned_rows(matrix, store)  # as methods answer, which nobody asked
 
 
 def test_matrices_are_listed_with_what_ships(capsys: pytest.CaptureFixture[str]) -> None:
