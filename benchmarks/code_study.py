@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from benchmarks.studies import Point, shown
+from benchmarks.studies import Point, of_length
 from coinfer.accuracy.box import search_box
 from coinfer.accuracy.families import block_cuts, is_map
 from coinfer.accuracy.recipe import CPU, Recipe
@@ -66,7 +66,7 @@ def points(task: Task, train_images: int, factors: Sequence[float] = FACTORS) ->
 def lengthened(factor: float, train_images: int) -> Recipe:
     """Return recipe `cpu` with all its phases so many times as long."""
     phases = (
-        shown(phase, round(factor * (phase.images or train_images)), train_images)
+        of_length(phase, round(factor * (phase.images or train_images)), train_images)
         for phase in CPU.phases
     )
     return Recipe(f"cpu-times-{factor:g}", CPU.version, tuple(phases))

@@ -87,8 +87,7 @@ def learned_rows(
     Raises:
         CoinferError: when the store lacks some of them.
     """
-    answering = Catalog(method_files, selections=selections)
-    catalog, asked = ask(load(matrix), answering)
+    catalog, asked = ask(load(matrix), Catalog(method_files, selections=selections))
     keys = [key for group in asked if _learns(catalog, group) for key in group.keys]
     with Store.open(store, create=False, readonly=True) as opened:
         rows = list(opened.rows(key=keys))

@@ -76,7 +76,7 @@ class Point:
         return (*self.case, str(self.images))
 
 
-def shown(phase: Phase, images: int, train_images: int) -> Phase:
+def of_length(phase: Phase, images: int, train_images: int) -> Phase:
     """Return a phase that sees so many images: part of the training images once, or whole passes.
 
     Args:

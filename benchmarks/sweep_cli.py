@@ -63,11 +63,7 @@ def recipe_study(model: str, out: Path, **options: Any) -> None:
     from benchmarks.recipe_study import points
     from benchmarks.studies import RECIPE_STUDY
 
-    def wanted(task: Task, train_images: int) -> Iterable[Point]:
-        assert task.prune_space is not None
-        return points(task.prune_space, task.model, train_images)
-
-    _study(model, RECIPE_STUDY, wanted, out, options)
+    _study(model, RECIPE_STUDY, points, out, options)
 
 
 @click.command("code-study")

@@ -41,6 +41,7 @@ class Look:
         stem: of the files, and the figure's name.
         title: of the figure.
         stages: what of a recipe the images of a point are counted over.
+        marked: the same of the recipes that are marked, for the footnote.
         seen: name of the horizontal axis.
         case: from a row's values of the kind's columns: where its curve stands in the order, its
             name, and whether the others are held against it.
@@ -51,6 +52,7 @@ class Look:
     stem: str
     title: str
     stages: tuple[Stage, ...]
+    marked: str
     seen: str
     case: Callable[[tuple[str, ...]], tuple[Any, str, bool]]
     told: str
@@ -69,31 +71,36 @@ def _sparsity(case: tuple[str, ...]) -> tuple[Any, str, bool]:
 def _code(case: tuple[str, ...]) -> tuple[Any, str, bool]:
     family, cut, codec = case
     baseline = family == NO_CODE
-    place = [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", cut)]
+    # Numbers in a name count as numbers: features.9 comes before features.12.
+    parts = re.split(r"(\d+)", cut)
+    place = tuple((int(part), "") if part.isdigit() else (-1, part) for part in parts)
     name = "no code (baseline)" if baseline else f"{family}, {cut}"
     return (not baseline, family, place, codec), name, baseline
 
 
-LOOKS: Mapping[Kind, Look] = {
-    RECIPE_STUDY: Look(
+_LOOKS = (
+    Look(
         RECIPE_STUDY,
         "study",
         "Accuracy against fine-tuning length (recipe study)",
         ("fine-tune",),
+        "fine-tuning sees",
         "Training images seen in fine-tuning, log scale",
         _sparsity,
         "a share of every layer's units pruned by L1 norm at once, then fine-tuned.",
     ),
-    CODE_STUDY: Look(
+    Look(
         CODE_STUDY,
         "codes",
         "Accuracy against training length, through the widest codes (code study)",
         ("fine-tune", "codec", "joint"),
-        "Training images seen by the whole recipe, log scale",
+        "phases see together",
+        "Training images seen by recipe cpu, shortened or lengthened, log scale",
         _code,
         "unpruned, with the widest code of a family of plans at a cut, or with none.",
     ),
-}
+)
+LOOKS: Mapping[Kind, Look] = {look.kind: look for look in _LOOKS}
 
 
 @dataclass(frozen=True)
@@ -203,13 +210,12 @@ def footnote(study: Study) -> str:
     found, origin, look = points(study), study.origin, LOOKS[study.kind]
     images = ", ".join(f"{n:,}" for n in sorted({point.n for point in found}))
     digest = hashlib.sha256(csv_text(study).encode()).hexdigest()[:12]
-    what = "fine-tuning sees" if look.stages == ("fine-tune",) else "phases see together"
     return "\n".join(
         [
             f"{origin.get('model')} on {origin.get('data')}, {len(found)} trainings of seed "
             f"{origin.get('seed')} from parent {str(origin.get('parent_sha256'))[:8]}; {look.told}",
             f"Bars: one standard error of {images} validation images to each side. Dotted lines: "
-            f"training images that the recipes' {what}.",
+            f"training images that the recipes' {look.marked}.",
             f"Accuracy evidence: measured. Data: {look.stem}.csv, SHA-256 {digest}...",
         ]
     )
@@ -219,11 +225,11 @@ def draw(study: Study) -> Figure:
     """Draw the figure (to be used in `house_style`)."""
     found, look = points(study), LOOKS[study.kind]
     lines = []
-    for label in dict.fromkeys(point.label for point in found):
-        own = [point for point in found if point.label == label]
+    for order in dict.fromkeys(point.order for point in found):
+        own = [point for point in found if point.order == order]
         lines.append(
             Curve(
-                label,
+                own[0].label,
                 tuple(float(point.images) for point in own),
                 tuple(100 * point.accuracy for point in own),
                 tuple(100 * point.std_error for point in own),

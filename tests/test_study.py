@@ -219,7 +219,7 @@ def test_claims_and_readme_say_what_the_shipped_code_study_found() -> None:
         f"cost the unpruned `alexnet-cifar` {min(under_cpu):.1f} to {max(under_cpu):.1f} points"
         in readme
     )
-    assert f"none costs more than {max(longest):.1f} (`coinfer reproduce codes`)" in readme
+    assert f"none costs more than {max(longest):.1f} (`coinfer reproduce codes`;" in readme
     told = [claim for claim in papers()["A"].claims if "want of training" in claim.note]
     assert {claim.id for claim in told} == {
         *("A-f2-comm.2", "A-f2-comp.2", "A-f2-pareto.3", "A-f3.6", "A-f3.7")

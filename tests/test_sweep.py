@@ -36,9 +36,12 @@ from coinfer.tasks import make_task
 COUNT = 80  # corners, Sobol points, and adaptive rounds that need the rows before them
 
 
+TASK = make_task("alexnet-cifar", groups=True)
+
+
 @pytest.fixture(scope="module")
 def box() -> Box:
-    return search_box(make_task("alexnet-cifar", groups=True), "prune-partition")
+    return search_box(TASK, "prune-partition")
 
 
 BASE = Training(Plan("alexnet-cifar", CutRef(0, "input")), QUICK, 0, "digits", "p.pt", "ab" * 32)
@@ -185,7 +188,7 @@ def test_a_study_goes_on_where_it_stopped(
 
     def study(workers: Workers, where: Path, facts: dict[str, Any] = about) -> None:
         monkeypatch.setattr(studies, "run_trainings", workers)
-        wanted = list(recipe_study.points(box.space, "alexnet-cifar", 2000, lengths))
+        wanted = list(recipe_study.points(TASK, 2000, lengths))
         for _ in studies.run_study(where, studies.RECIPE_STUDY, wanted, BASE, facts):
             pass
 
@@ -206,7 +209,7 @@ def test_a_study_goes_on_where_it_stopped(
 
 
 def test_the_study_trains_what_it_says(box: Box) -> None:
-    found = list(recipe_study.points(box.space, "alexnet-cifar", 2000, (100, 2000, 6000)))
+    found = list(recipe_study.points(TASK, 2000, (100, 2000, 6000)))
     assert [p.images for p in found] == sorted(p.images for p in found)
     assert {float(*p.case) for p in found} == set(recipe_study.SPARSITIES)
     for point in found:
