@@ -239,10 +239,11 @@ PRETRAIN_SHORT = Recipe(
 
 # The same for a network that takes a processor core half an hour for a pass: most passes see images
 # of a quarter of the pixels, the last one whole images, as its plans do. Adam, as it is far ahead
-# after little: of ResNet-50, 40 % right after 10,240 images of 16x16, where SGD has 18 to 21 %.
+# after little: of ResNet-50, 40 % right after 10,240 images of 16x16, where SGD has 18 to 21 %. Two
+# threads, as no plan can be trained before its parent is.
 PRETRAIN_RESIZED = Recipe(
     "pretrain-resized",
-    1,
+    2,
     tuple(
         Phase(
             *("pretrain", epochs, lr),
@@ -257,6 +258,7 @@ PRETRAIN_RESIZED = Recipe(
         )
         for epochs, lr, final_lr, size in ((5, 1e-3, 3e-4, 16), (1, 5e-4, 0.0, 32))
     ),
+    threads=2,
 )
 
 PRETRAIN_DIGITS = Recipe(
