@@ -20,7 +20,7 @@ from coinfer.plan import MeasuredPlans, Plan, Task
 from coinfer.serial import content_hash
 from coinfer.tasks import make_task
 
-RECIPES = ("paper", "cpu", "quick")
+RECIPES = ("paper", "cpu", "quick", "brief")
 """Whose tables are used, the longest training first; recipes are never mixed."""
 
 UNTRAINED = "untrained"

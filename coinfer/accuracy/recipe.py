@@ -160,6 +160,27 @@ QUICK = Recipe(
     ),
 )
 
+# For a network of which a processor core trains twenty images a second. With the network frozen an
+# image costs less, so the codec sees more of them; batches are small for the sake of steps. A plan
+# of VGG16 that loses five points (CIA's, behind the tenth convolution) was as accurate as under
+# `quick` after half the time.
+BRIEF = Recipe(
+    "brief",
+    1,
+    (
+        Phase("fine-tune", 1, 1e-2, images=1_280, batch_size=32, clip_norm=5.0),
+        Phase(
+            *("codec", 1, 3e-3),
+            images=2_560,
+            optimizer="adam",
+            weight_decay=0.0,
+            batch_size=32,
+            clip_norm=5.0,
+        ),
+        Phase("joint", 1, 5e-3, images=1_280, batch_size=32, clip_norm=5.0),
+    ),
+)
+
 # What two cores carry for hundreds of plans of a 32x32 network. The recipe study shows how far it
 # is from where accuracy is flat.
 CPU = Recipe(
@@ -270,7 +291,7 @@ PRETRAIN_DIGITS = Recipe(
 )
 
 RECIPES: Mapping[str, Recipe] = {
-    recipe.name: recipe for recipe in (PAPER, CPU, QUICK, UNTRAINED, DIGITS)
+    recipe.name: recipe for recipe in (PAPER, CPU, QUICK, BRIEF, UNTRAINED, DIGITS)
 }
 
 PRETRAIN_RECIPES: Mapping[str, Recipe] = {
