@@ -56,7 +56,8 @@ class Measurements:
         """What methods may learn from: validation accuracies, a family at a time.
 
         Plans that a method chose earlier and that were measured since are told to it as well, so
-        that a predictor which was too hopeful of them learns that.
+        that a predictor which was too hopeful of them learns that; but not plans that send another
+        number of bits an element than the family's own.
         """
         chosen = [t for t in self.tables if t.origin.family not in FAMILIES]
         trained = tuple(

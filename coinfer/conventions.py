@@ -72,6 +72,11 @@ class Convention:
                 )
 
     @property
+    def rules(self) -> str:
+        """Its name without the one cut that it may leave: `harmonised` of `harmonised[cut=fc]`."""
+        return parse_ref(self.name).name
+
+    @property
     def work_unit(self) -> str:
         """What its work is counted in: `FLOPs`, or `MACs` (multiply-accumulates)."""
         return "MACs" if self.flops_rules == "macs" else "FLOPs"

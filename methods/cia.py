@@ -1,9 +1,10 @@
-"""CIA: an agent prunes the device's half layer by layer, and the autoencoder behind it.
+"""CIA: an agent narrows the device's half layer by layer, and the autoencoder behind it.
 
 Zhang et al. 2021 insert an autoencoder at a cut and let DDPG choose how much of every layer before
 it, and of its two own layers, is kept; the reward weighs accuracy, work and bits, and knows no
-link. So `build` trains an agent per cut, whatever the link, and `select` takes the fastest of what
-they found.
+link. The harness prunes the network's layers and trains an autoencoder of the widths chosen. So
+`build` trains an agent per cut, whatever the link, and `select` takes the fastest of what they
+found.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from coinfer.plan import Scenario, Selection, Skip, Task, kept_channels
 from coinfer.search.problem import box_workload, predicted
 from coinfer.sources import closure_hash
 from methods.agents import kept
+from methods.code_width import checked_width, code_coder
 from methods.device_half import STATE, DeviceHalf, Original
 from methods.predictor import (
     Candidate,
@@ -38,6 +40,9 @@ from methods.predictor import (
 from methods.searching import checked_guard_band
 
 FAMILY = "cia"
+
+# The code is not bounded: its range is that of training images.
+_EIGHT = "uniform[bits=8]"
 
 # Share of the replay memory that is filled before the first update (section III-C).
 _WARM_UP = 2 / 3
@@ -54,6 +59,8 @@ class Cia(Method):
             feature itself, or with its `autoencoder`, both unpruned.
         remembered: episodes that the replay memory holds; two thirds of them are the warm-up.
         guard_band: accuracy (0..1) that predictions must have beyond the floor.
+        bits: of an element of the code under the harmonised convention, 8 or 32; the papers' have
+            32.
     """
 
     card: ClassVar[MethodCard] = MethodCard(
@@ -151,10 +158,26 @@ class Cia(Method):
                 "the paper gives the widths and the stride",
             ),
             OpenChoice(
-                "payload",
-                "the code in float32, at the link's rate without error",
-                ("8 bits an element",),
-                "the paper gives no number of bits; 32 compares with the other methods' features",
+                "how plans are trained",
+                "the recipe's of every method: the network pruned and fine-tuned, then an "
+                "autoencoder of the widths chosen, from random weights, with the network frozen, "
+                "then all end to end",
+                ("autoencoder trained whole, then pruned with the network, as the paper",),
+                "one training budget for every method",
+            ),
+            OpenChoice(
+                "bits of an element",
+                "32 under a paper's convention; 8 under the harmonised one, evenly spaced between "
+                "the extremes of training images; at the link's rate without error",
+                ("32 everywhere: the option `bits`",),
+                "the paper gives no number of bits",
+            ),
+            OpenChoice(
+                "accuracy at 8 bits",
+                "taken to be that at 32, which is what the measured plans have",
+                ("measured plans of their own",),
+                "256 levels of a code; a plan that is verified is trained with its own width, and "
+                "predictors do not learn from it",
             ),
             OpenChoice(
                 "plan of a cut",
@@ -179,6 +202,7 @@ class Cia(Method):
     original: Original = "network"
     remembered: int = 100
     guard_band: float = 0.0
+    bits: int = 8
 
     def __post_init__(self) -> None:
         for name in ("episodes", "remembered"):
@@ -188,6 +212,7 @@ class Cia(Method):
             allowed_ones = ", ".join(get_args(Original))
             raise CoinferError(f"cia: original is '{self.original}'; allowed: {allowed_ones}")
         checked_guard_band("cia", self.guard_band)
+        checked_width("cia", self.bits)
 
     def supports(self, task: Task, scenario: Scenario | None = None) -> Skip | None:
         """Refuse networks without measured plans."""
@@ -231,7 +256,8 @@ class Cia(Method):
 
     def select(self, library: Library, scenario: Scenario, context: Context) -> Selection:
         """Price the feasible plan of every cut and take the fastest; equal costs: the earliest."""
-        box = search_box(context.task, FAMILY)
+        coder = code_coder(scenario.convention, self.bits, _EIGHT)
+        box = search_box(context.task, FAMILY, coder=coder)
         ends = at_the_ends(box, scenario, context)
         answer = best_of(_fastest(library, box, scenario, context), ends)
         episodes, agents = library.data["episodes"], len(library.data["agents"])

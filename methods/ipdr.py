@@ -11,16 +11,14 @@ from typing import ClassVar
 
 from coinfer.accuracy.box import Box, search_box
 from coinfer.conventions import Convention
-from coinfer.errors import CoinferError
 from coinfer.method import MethodCard, OpenChoice
 from coinfer.plan import Task
+from methods.code_width import checked_width, code_coder
 from methods.device_side import DEVICE_SIDE_CHOICES, DeviceSideGrid
 from methods.grid import GRID_CHOICES
 
-_HARMONISED = "harmonised"
-_FLOAT = "float32"
+# Over tanh's range.
 _EIGHT = "uniform[bits=8,high=1,low=-1]"
-_CODERS = {8: _EIGHT, 32: _FLOAT}
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,9 @@ class Ipdr(DeviceSideGrid):
         title="IPDR",
         idea="Prune the device half incrementally and send fewer dimensions of its feature.",
         reference=(
-            "X. Zhang et al., AutoML for device-edge collaborative inference (CIA), 2021, IV-B, "
-            "after J. Shao and J. Zhang, Communication-Computation Trade-off in "
-            "Resource-Constrained Edge Inference, IEEE Communications Magazine 58(12), 2020"
+            "X. Zhang et al., Communication-Computation Efficient Device-Edge Co-Inference via "
+            "AutoML, 2021, IV-B, after J. Shao and J. Zhang, Communication-Computation Trade-off "
+            "in Resource-Constrained Edge Inference, IEEE Communications Magazine 58(12), 2020"
         ),
         prunes="device",
         codec=("conv", "linear"),
@@ -53,15 +51,15 @@ class Ipdr(DeviceSideGrid):
                 "32 under a paper's convention; 8 under the harmonised one, evenly spaced over "
                 "tanh's range",
                 ("32 everywhere: the option `bits`",),
-                "the paper names no width; an 8-bit element of a bounded code is what the other "
-                "methods with codecs of their own send",
+                "the paper names no width; under one set of rules it sends what CIA, whose "
+                "baseline it is, and the three-step framework, whose first step it is, send",
             ),
             OpenChoice(
                 "accuracy at 8 bits",
                 "taken to be that at 32, which is what the measured plans have",
                 ("measured plans of their own",),
                 "rounding to steps of 1/128 of a code within 1; a plan that is verified is "
-                "trained with its own width",
+                "trained with its own width, and predictors do not learn from it",
             ),
             *DEVICE_SIDE_CHOICES,
             *GRID_CHOICES,
@@ -73,10 +71,9 @@ class Ipdr(DeviceSideGrid):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.bits not in _CODERS:
-            raise CoinferError(f"ipdr: bits is {self.bits}; allowed: 8, 32")
+        checked_width("ipdr", self.bits)
 
     def box_of(self, task: Task, convention: Convention) -> Box:
         """Return the family's box, sending what the convention asks for."""
-        coder = _CODERS[self.bits] if convention.name == _HARMONISED else _FLOAT
+        coder = code_coder(convention, self.bits, _EIGHT)
         return search_box(self.task_of(task), self.family, coder=coder)

@@ -17,11 +17,12 @@ from coinfer.accuracy.box import Box, Decisions, search_box
 from coinfer.accuracy.surrogate import Surrogate
 from coinfer.conventions import convention
 from coinfer.cost import plan_workload, scenario_latency
+from coinfer.errors import CoinferError
 from coinfer.method import Context, Library
 from coinfer.plan import CutRef, Plan, Scenario, Selection, Task
 from coinfer.search.ddpg import Ddpg, DdpgSettings, Transition
 from coinfer.search.problem import box_workload
-from methods import worlds
+from methods import agents, worlds
 from methods.cia import Cia
 from methods.conformance import MethodContract
 from methods.device_half import DeviceHalf
@@ -341,7 +342,8 @@ def test_a_library_holds_the_best_plan_and_the_best_feasible_one_of_every_cut() 
 def fastest(library: Library, scenario: Scenario) -> Plan | None:
     """The fastest plan among the feasible ones and the unpruned ends, priced one by one."""
     given = context(scenario.convention.name)
-    plans = plans_of(library, "feasible")
+    coder = "uniform[bits=8]" if scenario.convention.rules == "harmonised" else "float32"
+    plans = [replace(plan, coder=coder) for plan in plans_of(library, "feasible")]
     for cut in given.cuts:
         if cut.kind != "interior":
             coder = scenario.convention.input_coder if cut.kind == "input" else "float32"
@@ -374,6 +376,43 @@ def test_the_fastest_feasible_cut_is_chosen(name: str) -> None:
         assert len(chosen) > 1  # the cut follows the link
     else:
         assert chosen <= set(CUTS)
+
+
+@pytest.mark.parametrize(
+    ("bits", "name", "coder", "width"),
+    [
+        (8, "harmonised", "uniform[bits=8]", 8),
+        (8, "harmonised[cut=relu5]", "uniform[bits=8]", 8),
+        (32, "harmonised[cut=relu5]", "float32", 32),
+        (8, "cia2021", "float32", 32),
+        (8, "qho2024[cut=relu5]", "float32", 32),
+    ],
+)
+def test_an_element_has_32_bits_in_the_papers_and_8_in_harmony(
+    bits: int, name: str, coder: str, width: int
+) -> None:
+    """methods.md, section 12; a convention that leaves one cut has the rules of its whole."""
+    method = Cia(episodes=40, remembered=30, bits=bits)
+    interior = tuple(cut for cut in task().graph.cuts if cut.after == "relu5")
+    given = Context(task(), convention(name), interior, 0)
+    scenario = worlds.scenario(convention=name)
+    plan = method.select(method.build(task(), given), scenario, given).plan
+    assert plan is not None
+    assert plan.coder == coder
+    sent = box().elements(box().read([replace(plan, coder="float32")]))[0]
+    assert plan_workload(plan, task(), scenario.convention).uplink_bits == width * sent
+    with pytest.raises(CoinferError, match="cia: bits is 16; allowed: 8, 32"):
+        Cia(bits=16)
+
+
+def test_agents_of_another_torch_are_trained_anew(
+    cache_at: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built()
+    known = set((cache_at / "agents").iterdir())
+    monkeypatch.setattr(agents, "installed_version", lambda package: "0.1")
+    built()
+    assert len(set((cache_at / "agents").iterdir()) - known) == len(CUTS)
 
 
 def test_without_a_feasible_plan_the_ends_answer_or_nothing_does() -> None:

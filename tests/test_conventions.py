@@ -155,6 +155,7 @@ def test_an_option_leaves_one_cut() -> None:
     assert (whole.cut, one.cut, one.name) == ("", "features.2", "qho2024[cut=features.2]")
     assert replace(one, name=whole.name, cut="") == whole
     assert convention('qho2024[cut="2"]').cut == "2"
+    assert (whole.rules, one.rules) == ("qho2024", "qho2024")
     assert from_data(to_data(one), Convention) == one
 
 

@@ -398,6 +398,7 @@ def test_learned_codes_take_eight_bits_an_element() -> None:
     ("ref", "convention", "coder", "width"),
     [
         ("ipdr", "harmonised", EIGHT, 8),
+        ("ipdr", "harmonised[cut=maxpool6]", EIGHT, 8),
         ("ipdr[bits=32]", "harmonised", "float32", 32),
         ("ipdr", "cia2021", "float32", 32),
         ("ipdr", "qho2024", "float32", 32),

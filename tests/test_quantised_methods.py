@@ -9,6 +9,7 @@ from functools import cache
 
 import pytest
 
+from coinfer.conventions import convention
 from coinfer.cost import plan_workload, scenario_latency
 from coinfer.errors import CoinferError
 from coinfer.method import Context, Library
@@ -183,6 +184,19 @@ def test_where_only_interior_cuts_are_left_there_may_be_no_plan(method: Quantise
     answer = method.select(method.build(changed, context), scenario, context)
     candidates = 4 * len(method.widths)
     assert answer == Selection(None, "infeasible", evaluations=candidates)
+
+
+@EVERY
+def test_where_no_block_ends_there_is_no_plan(method: QuantisedMethod) -> None:
+    """Conv1 alone ends no block: its activation and pooling come behind it."""
+    rules = convention("harmonised[cut=conv1]")
+    whole = task()
+    cuts = tuple(cut for cut in whole.graph.cuts if cut.after == rules.cut)
+    assert len(cuts) == 1
+    context = Context(whole, rules, cuts)
+    scenario = worlds.scenario(convention=rules)
+    answer = method.select(method.build(whole, context), scenario, context)
+    assert answer == Selection(None, "infeasible", evaluations=0)
 
 
 @EVERY
