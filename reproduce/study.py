@@ -169,7 +169,7 @@ def recipe_lengths(
     """Return the recipes' names by the training images that some of their stages see, in order.
 
     A recipe that is made for another data set, and named after it, is left out; so is one that
-    trains nothing there.
+    trains nothing there and, where codes are trained, one that does not start them at random.
 
     Args:
         train_images: images of the training split.
@@ -181,7 +181,8 @@ def recipe_lengths(
     for recipe in recipes.values():
         phases = recipe.stage(*stages)
         length = sum(phase.epochs * (phase.images or train_images) for phase in phases)
-        if length and (recipe.name != DIGITS or data == DIGITS):
+        other_start = "codec" in stages and recipe.stage("start")
+        if length and not other_start and (recipe.name != DIGITS or data == DIGITS):
             found[length] = (*found.get(length, ()), recipe.label)
     return dict(sorted(found.items()))
 

@@ -146,6 +146,25 @@ def test_a_recipe_without_phases_trains_nothing(digits: Splits, parent: Checkpoi
     assert 0 < sizes[0] < sizes[1] < 8 * 192 * 4 * 4
 
 
+def test_a_recipe_may_start_codecs_from_principal_components(
+    digits: Splits, parent: Checkpoint
+) -> None:
+    """Untrained, a sixteenth of what crosses is then worth nearly all of it; at random, nothing."""
+    plan = Plan(MODEL, POOL2, codec="conv[code_channels=24,code_stride=2,hidden_channels=96]")
+    started = Recipe("started", 1, (Phase("start", 1, 1.0, images=500),), precision="fp32")
+    found = measure(plan, parent, digits, started, 0)
+    uncoded = measure(replace(plan, codec="identity"), parent, digits, started, 0)
+    drawn = measure(plan, parent, digits, UNTRAINED, 0)
+    assert found.val_accuracy > uncoded.val_accuracy - 0.1 > drawn.val_accuracy + 0.2
+    torch.manual_seed(1)
+    assert measure(plan, parent, digits, started, 0).hash == found.hash
+    # What was looked at counts, in whole batches; a plan without a codec looks at nothing.
+    assert (found.epochs, found.images, uncoded.images) == (0, 512, 0)
+    # A quantiser's range is that of the codes sent.
+    coded = replace(plan, coder="uniform[bits=8]")
+    assert measure(coded, parent, digits, started, 0).val_accuracy > found.val_accuracy - 0.05
+
+
 def test_learned_levels_are_trained(digits: Splits, parent: Checkpoint) -> None:
     """A codebook moves only if the training asks the quantiser for its part of the loss."""
     plan = Plan(MODEL, POOL2, codec="threestep-conv[channels=4]", coder="codebook[bits=2]")

@@ -37,6 +37,7 @@ from coinfer.compression.pipeline import SplitNetwork, split_network
 from coinfer.compression.pruning import select
 from coinfer.compression.schedules import OneShot
 from coinfer.compression.space import PruneSpace
+from coinfer.compression.starts import principal_start
 from coinfer.data.batches import batches
 from coinfer.data.images import ImageSet, Splits
 from coinfer.errors import CoinferError
@@ -269,8 +270,8 @@ def _check_work(job: Job, network: SplitNetwork, space: PruneSpace) -> None:
 
 def _train_through_codec(job: Job, network: SplitNetwork, progress: Progress | None) -> Spent:
     """Train the codec with the network frozen, then all end to end through the channel."""
+    spent = _start(job, network)
     _calibrate(job, network)
-    spent = Spent()
     warming = _warming_up(network)
     halves = nn.ModuleList([network.device_part, network.server_part])
     halves.requires_grad_(False)
@@ -281,6 +282,21 @@ def _train_through_codec(job: Job, network: SplitNetwork, progress: Progress | N
     spent += _train(job, network, job.recipe.stage("joint"), "joint", progress)
     if spent.images:  # codes have changed
         _calibrate(job, network)
+    return spent
+
+
+def _start(job: Job, network: SplitNetwork) -> Spent:
+    """Set the codec's first weights by what crosses, where the recipe says so."""
+    spent = Spent()
+    for phase in job.recipe.stage("start"):
+        if not any(True for _ in network.encoder.parameters()):
+            break
+        with reproducible(job.setup, job.stream("start")), torch.no_grad():
+            network.to(job.device)
+            inputs = _images(job, network, job.data.train, phase.images)
+            features = torch.cat([network.device_part(some) for some in inputs])
+            principal_start(network.encoder, network.decoder, features)
+        spent += Spent(0, len(features), 0)
     return spent
 
 
