@@ -275,18 +275,22 @@ def test_skipped_cells_say_why_and_fail_a_strict_run_only(bench: Bench) -> None:
     assert (again.computed, again.count("skipped"), again.exit_code) == (0, 1, 1)
 
 
+# Long for a cell that behaves, its worker's first imports included, on a machine under load.
+LIMIT_S = 3.0
+
+
 @pytest.mark.parametrize("jobs", [1, 2])
 @pytest.mark.parametrize("what", ["sleep", "spin"])
 def test_a_cell_that_takes_too_long_becomes_a_failed_row(
     bench: Bench, jobs: int, what: str
 ) -> None:
     matrix = bench.matrix(4, f"odd[what={what},at_bps=2e6]")
-    summary = bench.run(matrix, jobs=jobs, cell_timeout_s=0.5)
+    summary = bench.run(matrix, jobs=jobs, cell_timeout_s=LIMIT_S)
     assert dict(summary.statuses) == {"ok": 3, "failed": 1}
     (failed,) = [row for row in bench.rows() if row.result.status == "failed"]
-    assert failed.result.reason == "timed out after 0.5 s"
+    assert failed.result.reason == f"timed out after {LIMIT_S:g} s"
     assert "in misbehave" in failed.traceback
-    assert 0.5 <= failed.seconds < 20.0
+    assert LIMIT_S <= failed.seconds < 20.0
 
 
 @pytest.mark.parametrize(("what", "jobs"), [("stuck", 2), ("swallow", 1)])
@@ -295,12 +299,12 @@ def test_a_cell_that_nothing_can_interrupt_costs_its_worker(
 ) -> None:
     monkeypatch.setattr(runner, "LAST_RESORT_S", 0.5)
     matrix = bench.matrix(3, f"odd[what={what},at_bps=2e6]")
-    summary = bench.run(matrix, jobs=jobs, cell_timeout_s=0.5)
+    summary = bench.run(matrix, jobs=jobs, cell_timeout_s=LIMIT_S)
     assert dict(summary.statuses) == {"ok": 2, "failed": 1}
     assert dict(bench.asked()) in ({1e6: 1, 2e6: 1, 3e6: 1}, {1e6: 1, 2e6: 2, 3e6: 1})
     (failed,) = [row for row in bench.rows() if row.result.status == "failed"]
     # The same result as where it could be interrupted; how it ended is told beside.
-    assert failed.result.reason == "timed out after 0.5 s"
+    assert failed.result.reason == f"timed out after {LIMIT_S:g} s"
     assert failed.traceback.startswith("nothing could interrupt it")
     assert "in misbehave" in failed.traceback
 
