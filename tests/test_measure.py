@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from coinfer.accuracy.checkpoints import Checkpoint, load_into
+from coinfer.accuracy.cli import pretrain as pretrain_command
 from coinfer.accuracy.measure import Job, build_plan, measure
 from coinfer.accuracy.pretrain import pretrain
 from coinfer.accuracy.recipe import DIGITS, PRETRAIN_DIGITS, UNTRAINED, Phase, Recipe
@@ -163,6 +166,15 @@ def test_a_recipe_may_start_codecs_from_principal_components(
     # A quantiser's range is that of the codes sent.
     coded = replace(plan, coder="uniform[bits=8]")
     assert measure(coded, parent, digits, started, 0).val_accuracy > found.val_accuracy - 0.05
+
+
+def test_weights_replace_no_other_file(tmp_path: Path) -> None:
+    """A store that is named by mistake is kept, and nothing is trained first."""
+    store = tmp_path / "results.sqlite"
+    store.write_bytes(b"SQLite format 3\0 and rows")
+    done = CliRunner().invoke(pretrain_command, [MODEL, "--data", "digits", "-o", str(store)])
+    assert "holds no weights: it is not replaced" in str(done.exception)
+    assert store.read_bytes() == b"SQLite format 3\0 and rows"
 
 
 def test_learned_levels_are_trained(digits: Splits, parent: Checkpoint) -> None:

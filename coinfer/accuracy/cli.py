@@ -75,6 +75,8 @@ def pretrain(
     from coinfer.models import model_spec
 
     check_device(torch_device)
+    if out is not None:
+        check_replaceable(out)
     spec = model_spec(model)
     splits = load_splits(data).without_test()
     chosen = pretrain_recipe(recipe, spec.builder, splits.name)
@@ -284,6 +286,23 @@ def say_passes(label: str) -> Any:
         click.echo(f"{label}: pass {done} of {total}, mean loss {loss:.4f}", err=True)
 
     return say
+
+
+def check_replaceable(path: Path) -> None:
+    """Refuse to write weights over a file that holds none, such as a store.
+
+    Raises:
+        CoinferError: when there is such a file, or it cannot be read.
+    """
+    import zipfile
+
+    from coinfer.errors import CoinferError
+
+    try:
+        if path.exists() and not zipfile.is_zipfile(path):
+            raise CoinferError(f"'{path}' is there and holds no weights: it is not replaced")
+    except OSError as error:
+        raise CoinferError(f"cannot read '{path}': {error.strerror}") from error
 
 
 def write_weights(path: Path, checkpoint: Checkpoint) -> None:
