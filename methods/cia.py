@@ -160,8 +160,7 @@ class Cia(Method):
             OpenChoice(
                 "how plans are trained",
                 "the recipe's of every method: the network pruned and fine-tuned, then an "
-                "autoencoder of the widths chosen, from random weights, with the network frozen, "
-                "then all end to end",
+                "autoencoder of the widths chosen with the network frozen, then all end to end",
                 ("autoencoder trained whole, then pruned with the network, as the paper",),
                 "one training budget for every method",
             ),

@@ -129,7 +129,7 @@ def _compress(step: _Step, tensor: Tensor) -> None:
     units = _width_out(step.layer)
     directions = _principal(rows - center, units, drawn=_seen(step.layer, tensor))
     components = (rows - center) @ directions.T
-    shift = torch.zeros(units)
+    shift = rows.new_zeros(units)
     for module in step.behind:
         if isinstance(module, nn.ReLU | nn.ELU):
             lowest = 1 + int(_BELOW * len(components))
@@ -139,7 +139,7 @@ def _compress(step: _Step, tensor: Tensor) -> None:
             scale = bound / float(spread.max().clamp_min(torch.finfo(spread.dtype).tiny))
             norms = [norm for norm in step.behind if isinstance(norm, nn.BatchNorm2d)]
             for norm in norms:
-                _normalise(norm, torch.zeros(units), spread.square(), spread * scale)
+                _normalise(norm, rows.new_zeros(units), spread.square(), spread * scale)
             if not norms:
                 directions = directions * scale
     _write(step.layer, directions, shift - directions @ center)
@@ -155,7 +155,7 @@ def _restore(step: _Step, code: Tensor, target: Tensor) -> None:
     # A bias is one number a map. Where a window restores several places of a map, the constant
     # that each place needs has to come from the inputs, so these keep their own.
     alone = wanted.shape[1] == _width_out(step.layer)
-    mean = inputs.mean(dim=0) if alone else torch.zeros(inputs.shape[1])
+    mean = inputs.mean(dim=0) if alone else inputs.new_zeros(inputs.shape[1])
     weights = _least_squares(inputs - mean, wanted - center)
     bias = center - mean @ weights
     _write(step.layer, weights.T, bias)
@@ -193,7 +193,7 @@ def _least_squares(inputs: Tensor, wanted: Tensor) -> Tensor:
     exact = inputs.double()
     squares = exact.T @ exact
     ridge = _RIDGE * squares.diagonal().mean().clamp_min(torch.finfo(squares.dtype).tiny)
-    squares += ridge * torch.eye(len(squares), dtype=squares.dtype)
+    squares.diagonal().add_(ridge)
     return cast(Tensor, torch.linalg.solve(squares, exact.T @ wanted.double()).float())
 
 
