@@ -18,6 +18,7 @@ from benchmarks.cells import Cell
 from benchmarks.outcomes import Outcome
 from benchmarks.outputs import atomic_file, is_sqlite
 from benchmarks.provenance import package_versions
+from benchmarks.soundness import no_share
 from benchmarks.store_rows import ordered
 from coinfer.errors import CoinferError
 from coinfer.serial import from_data
@@ -168,6 +169,9 @@ def _outcome(entry: Any) -> Outcome:
         value = getattr(outcome, name)
         if value is not None and value < 0.0:
             raise CoinferError(f"a cell of {cell.method} has {name} {value!r}; accepted: >= 0")
+    for name in ("accuracy", "predicted_accuracy"):
+        if fault := no_share(name, getattr(outcome, name)):
+            raise CoinferError(f"a cell of {cell.method} is impossible: {fault}")
     if outcome.status == "ok" and outcome.latency_s is None:
         raise CoinferError(f"a cell of {cell.method} is 'ok' and has no latency_s")
     return outcome

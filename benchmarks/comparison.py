@@ -5,17 +5,19 @@ A comparison is a folder with the files of `benchmarks.optimisers_tables`.
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.optimisers_tables import RUNS, SUMMARY, TRACES
+from benchmarks.optimisers import OPTIMISERS
+from benchmarks.optimisers_tables import FILES, MADE_BY, RUNS, SUMMARY, TRACES
 from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.records import read_rows
 
 Records = tuple[Mapping[str, str], ...]
 
@@ -85,34 +87,74 @@ def _shipped(name: str) -> Traversable:
 
 
 def _read(folder: Path) -> Comparison:
+    missing = [name for name in FILES if not (folder / name).is_file()]
+    if missing:
+        raise CoinferError(
+            f"'{folder}' is no comparison that `{MADE_BY}` wrote: it has no {missing[0]}"
+        )
     try:
         about = json.loads((folder / "optimisers.json").read_text(encoding="utf-8"))
+        seeds, cells, optimisers = (about[name] for name in ("seeds", "cells", "optimisers"))
+        runs = len(cells) * len(optimisers)
+        summary = _rows(folder / "optimisers.csv", SUMMARY, runs)
         found = Comparison(
             folder.resolve().name,
             int(about["evaluations"]),
-            _rows(folder / "optimisers.csv", SUMMARY),
-            _rows(folder / "runs.csv", RUNS),
+            summary,
+            _rows(folder / "runs.csv", RUNS, runs * len(seeds)),
             _rows(folder / "traces.csv", TRACES),
             about,
         )
-        _ = found.seeds
+        searches = {(row["device"], row["link"], row["optimiser"]) for row in summary}
+        if len(searches) != runs:
+            raise ValueError("rows of optimisers.csv: a search of a cell stands there twice")
+        if not set(found.optimisers) <= set(OPTIMISERS):
+            raise ValueError(f"optimisers; accepted: {', '.join(OPTIMISERS)}")
     except OSError as error:
-        raise CoinferError(
-            f"'{folder}' is no comparison that `coinfer compare-optimisers` wrote: "
-            f"{error.strerror}: {Path(str(error.filename)).name}"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        told = f"{type(error).__name__}: {error}"
+        raise CoinferError(f"cannot read comparison '{folder}': {error.strerror}") from error
+    except (ValueError, KeyError, TypeError, RecursionError, CoinferError) as error:
+        told = str(error) if isinstance(error, CoinferError) else f"{type(error).__name__}: {error}"
         raise CoinferError(f"comparison '{folder}' is damaged: {told}") from error
     return found
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> Records:
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows = tuple(reader)
-    if tuple(reader.fieldnames or ()) != columns:
+def _rows(path: Path, columns: tuple[str, ...], count: int | None = None) -> Records:
+    """Read one of the tables, of so many rows where that is known, all numbers being such."""
+    found, rows = read_rows(path)
+    if found != columns:
         raise ValueError(f"columns of {path.name}")
-    if not rows or any(None in (*row, *row.values()) for row in rows):
-        raise ValueError(f"rows of {path.name}")
+    if not rows or len(rows) != (count or len(rows)):
+        raise ValueError(f"{path.name} has {len(rows)} rows" + (f", not {count}" if count else ""))
+    for number, row in enumerate(rows, start=2):
+        for column, holds in _NUMBERS.items():
+            text = row.get(column)
+            if text is not None and not holds(text):
+                raise ValueError(f"{path.name} line {number}: {column} {text[:20]}")
     return rows
+
+
+def _whole(text: str) -> bool:
+    return text.isdecimal() and int(text) > 0
+
+
+def _share(text: str) -> bool:
+    return 0 <= float(text) <= 1
+
+
+def _positive(text: str) -> bool:
+    return 0 < float(text) < math.inf
+
+
+def _cost(text: str) -> bool:
+    # Of a search that found nothing it is infinite.
+    return float(text) > 0
+
+
+_NUMBERS: Mapping[str, Callable[[str], bool]] = {
+    "evaluations": _whole,
+    "found": _share,
+    **dict.fromkeys(("rate_bps", "best_known_s"), _positive),
+    **dict.fromkeys(("median_s", "q25_s", "q75_s", "cost_s", "relative"), _cost),
+    **dict.fromkeys(("median_relative", "q25_relative", "q75_relative"), _cost),
+}
+"""What holds of the numbers in the columns of that name; no NaN is among them."""

@@ -15,6 +15,7 @@ from benchmarks.cells import Cell, Result
 from benchmarks.export import JSON_FORMAT, JSON_READ
 from benchmarks.outputs import is_sqlite, refuse_beside, resolved
 from benchmarks.rows import Row
+from benchmarks.soundness import impossible
 from benchmarks.store import Run, Store
 from benchmarks.store_rows import (
     ROW_COLUMNS,
@@ -201,6 +202,8 @@ def _json_records(path: Path, rows: list[Any], runs: set[str]) -> Iterator[Recor
                     f"its key is {data['key']}, its content has {row.key}; edited by hand, or "
                     "of another version?"
                 )
+            if fault := impossible(row.result):
+                raise CoinferError(f"no run computes it: {fault}")
             if run and run["run_id"] not in runs:
                 raise CoinferError(f"its run {run['run_id']} is not among the file's runs")
             yield record_of(row, None)._replace(run=_run_of(run) if run else None)

@@ -110,7 +110,7 @@ def compare_optimisers(out: Path, name: str | None, **options: Any) -> None:
     coinfer compare-optimisers --jobs 0 -o out/optimisers
     """
     from benchmarks.optimisers import OPTIMISERS, Contest, Result, compete
-    from benchmarks.optimisers_tables import describe, write
+    from benchmarks.optimisers_tables import check_folder, describe, write
     from coinfer import presets
     from coinfer.checks import real_number
     from coinfer.conventions import convention
@@ -121,6 +121,7 @@ def compare_optimisers(out: Path, name: str | None, **options: Any) -> None:
         "--max-accuracy-loss", options["max_accuracy_loss"], "0 to 1", lambda loss: 0 <= loss <= 1
     )
     rules = convention(options["convention"])
+    check_folder(out)
     server = presets.server(options["server"])
     pairs = list(product(options["devices"], options["links"]))
     contest = Contest(

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.folders import check_places, staged
 from benchmarks.optimisers import READINGS, SCHEMA, Result, versions
-from coinfer.cachefolder import write_atomically
-from coinfer.errors import CoinferError
 from coinfer.search.judge import Floats
 from coinfer.serial import content_hash, to_data
 from coinfer.sources import closure_hash
@@ -35,6 +34,13 @@ TRACES = (
 """Columns of the three tables; `found` is the share of runs, or whether one run, found a plan."""
 
 EVIDENCE = "analytic, predicted"
+
+MADE_BY = "coinfer compare-optimisers"
+"""What tells our JSON from another file of that name."""
+
+_MARKED = ("optimisers.json", f'"made_by": "{MADE_BY}"', f"`{MADE_BY}`")
+FILES = ("optimisers.csv", "runs.csv", "traces.csv", "optimisers.json")
+"""Of a comparison: the three tables, and where they are from."""
 
 # Points of a trace, evenly spaced in the logarithm of the evaluations.
 _STEPS = 60
@@ -124,6 +130,7 @@ def provenance(result: Result) -> dict[str, Any]:
             }
         )
     return {
+        "made_by": MADE_BY,
         "schema": SCHEMA,
         "table": to_data(contest.table.origin),
         "samples": len(contest.table.samples),
@@ -151,21 +158,28 @@ def write(result: Result, folder: Path) -> list[Path]:
     The same contest, code and versions give the same bytes.
 
     Raises:
-        CoinferError: when the folder cannot be written.
+        CoinferError: when the folder cannot be written, or holds files of these names that are not
+            of a comparison.
     """
-    texts = {
-        "optimisers.csv": _csv(SUMMARY, summary_rows(result)),
-        "runs.csv": _csv(RUNS, run_rows(result)),
-        "traces.csv": _csv(TRACES, trace_rows(result)),
-        "optimisers.json": json.dumps(provenance(result), indent=2, allow_nan=False) + "\n",
-    }
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            write_atomically(folder / name, text.encode())
-    except OSError as error:
-        raise CoinferError(f"cannot write '{folder}': {error.strerror}") from error
-    return [folder / name for name in texts]
+    texts = (
+        _csv(SUMMARY, summary_rows(result)),
+        _csv(RUNS, run_rows(result)),
+        _csv(TRACES, trace_rows(result)),
+        json.dumps(provenance(result), indent=2, allow_nan=False) + "\n",
+    )
+    with staged(folder, *_MARKED) as here:
+        for name, text in zip(FILES, texts, strict=True):
+            (here / name).write_text(text, encoding="utf-8", newline="")
+    return [folder / name for name in FILES]
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse, before any search, a folder that `write` would refuse.
+
+    Raises:
+        CoinferError: naming the file that is in the way.
+    """
+    check_places(folder, FILES, *_MARKED)
 
 
 def describe(result: Result) -> str:

@@ -192,8 +192,8 @@ def explain_miss(store_file: Path, matrix: str | None, **options: Any) -> None:
     flag_value="quick",
     type=click.Choice(["quick", "full"]),
     help="Check the file for damage. quick, the default: SQLite's quick_check, and whether every "
-    "row can be read; full: SQLite's integrity_check, and whether every row's key is that of its "
-    "content.",
+    "row can be read; full: SQLite's integrity_check, whether every row's key is that of its "
+    "content, and whether a run can have computed it.",
 )
 def store_info(store_file: Path, check: str | None) -> int:
     """Summarise a store: rows by status, runs, and whether the file is sound.
@@ -206,6 +206,7 @@ def store_info(store_file: Path, check: str | None) -> int:
     Exit codes: 0 done, and with --check the file is sound; 1 with --check, the file is damaged;
     2 bad input.
     """
+    from benchmarks.soundness import impossible
     from benchmarks.store import Store
     from benchmarks.store_schema import DamagedStoreError
     from coinfer.errors import EXIT_FAILED, EXIT_OK, printable
@@ -216,6 +217,12 @@ def store_info(store_file: Path, check: str | None) -> int:
         with Store.open(store_file, readonly=True, check=False) as store, store.snapshot():
             if check:
                 damage = store.damage(full=check == "full")
+            if check == "full" and not damage:
+                damage = [
+                    f"row {row.key}: no run computes it: {fault}"
+                    for row in store.rows()
+                    if (fault := impossible(row.result))
+                ]
             lines = list(_summary(store))
     except DamagedStoreError as error:
         if check is None:

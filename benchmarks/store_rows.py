@@ -7,11 +7,11 @@ Columns carry no type affinity, so that a number comes back as the type it went 
 from __future__ import annotations
 
 import json
-import operator
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import isfinite
+from operator import index
 from struct import pack
 from typing import Any, NamedTuple, get_args
 
@@ -163,6 +163,7 @@ class Record(NamedTuple):
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?")
 _STATUS = ROW_COLUMNS.index("status")
+_MOST = 2**63  # SQLite's whole numbers have 64 bits
 _encode_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
@@ -383,14 +384,15 @@ def _real(name: str, value: Any) -> float | None:
 
 
 def _whole(name: str, value: Any) -> int | None:
-    if value is None or type(value) is int:
-        return value
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
+    if value is None:
+        return None
     try:
-        return int(operator.index(value))
+        whole = int(value) if isinstance(value, float) and value.is_integer() else index(value)
     except TypeError:
         raise CoinferError(f"{name} is {value!r}; allowed is a whole number or nothing") from None
+    if not -_MOST <= whole < _MOST:
+        raise CoinferError(f"{name} is {whole:.6g}; allowed are whole numbers of 64 bits")
+    return int(whole)
 
 
 def _text(text: str) -> str:

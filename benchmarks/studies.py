@@ -7,8 +7,6 @@ curves of a study apart (its cases) and how long each is trained is up to its ki
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,9 +15,9 @@ from typing import Any
 
 from benchmarks.trainings import Trained, Training, run_trainings
 from coinfer.accuracy.recipe import Phase, Recipe
-from coinfer.cachefolder import write_atomically
 from coinfer.errors import CoinferError
 from coinfer.plan import Plan
+from coinfer.records import Records, check_output, read_records, write_records
 from coinfer.serial import to_data
 
 _MEASURED = (
@@ -128,49 +126,54 @@ def run_study(
         rows.append(_row(kind, missing[position], trained))
         rows.sort(key=lambda row: order.get(_key(kind, row), len(order)))
         machines[trained.machine_name] = trained.machine
-        _write(path, kind, about, rows, machines)
+        origin = to_data(dict(about))
+        write_records(path, kind.columns, rows, {"origin": origin, "machines": machines})
         done += 1
         yield done, len(wanted)
 
 
-def read_study(path: Path) -> tuple[Kind, list[dict[str, str]], dict[str, Any]]:
-    """Return the kind of a study, its rows, and where they are from.
+def read_study(path: Path, *, unfinished: bool = False) -> tuple[Kind, Records]:
+    """Return the kind of a study, and its rows with where they are from.
+
+    Args:
+        path: of the CSV.
+        unfinished: accept fewer rows than the JSON tells of, as `coinfer.records.read_records`.
 
     Raises:
-        CoinferError: when a file is missing or damaged.
+        CoinferError: when a file is missing or damaged, naming it and the row.
     """
-    try:
-        about = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        table = csv.DictReader(path.read_text(encoding="utf-8").splitlines())
-        rows = list(table)
-    except OSError as error:
-        raise CoinferError(f"cannot read '{error.filename}': {error.strerror}") from error
-    except ValueError as error:
-        raise CoinferError(f"'{path.with_suffix('.json')}' is no JSON: {error}") from error
-    found = {kind.columns: kind for kind in KINDS.values()}.get(tuple(table.fieldnames or ()))
-    if found is None:
+    found = read_records(path, unfinished=unfinished)
+    kind = {kind.columns: kind for kind in KINDS.values()}.get(found.columns)
+    if kind is None:
         accepted = "; or ".join(", ".join(kind.columns) for kind in KINDS.values())
-        raise CoinferError(f"'{path}' is damaged; accepted: columns {accepted}")
-    if not all(all(r.values()) and len(r["result_hash"] or "") == _HASH_LENGTH for r in rows):
-        raise CoinferError(f"'{path}' is damaged: a row has no value in some column")
-    return found, rows, about
+        raise CoinferError(f"'{path}' is no study; accepted: columns {accepted}")
+    seen: set[tuple[str, ...]] = set()
+    for number, row in enumerate(found.rows, start=2):
+        key = _key(kind, row)
+        if key in seen:
+            raise CoinferError(f"'{path}' line {number} is damaged: {key} stands in a row before")
+        seen.add(key)
+        if not all(row.values()) or len(row["result_hash"]) != _HASH_LENGTH:
+            raise CoinferError(f"'{path}' line {number} is damaged: a column has no value")
+    return kind, found
 
 
 def _begun(
     path: Path, kind: Kind, about: Mapping[str, Any]
-) -> tuple[list[dict[str, str]], dict[str, Any]]:
+) -> tuple[list[Mapping[str, str]], dict[str, Any]]:
     """Return the rows and machines at `path`, none where there is no file."""
+    check_output(path)
     if not path.exists():
         return [], {}
-    of, rows, found = read_study(path)
+    of, found = read_study(path, unfinished=True)
     if of != kind:
         raise CoinferError(f"'{path}' is a {of.name}; accepted: a {kind.name}, or another file")
-    if found.get("origin") != json.loads(json.dumps(to_data(dict(about)))):
+    if found.origin != json.loads(json.dumps(to_data(dict(about)))):
         raise CoinferError(
             f"'{path}' was begun from another parent, other data or another seed; give another "
             "file, or the same arguments"
         )
-    return rows, dict(found["machines"])
+    return list(found.rows), dict(found.machines)
 
 
 def _key(kind: Kind, row: Mapping[str, str]) -> tuple[str, ...]:
@@ -193,24 +196,3 @@ def _row(kind: Kind, point: Point, trained: Trained) -> dict[str, str]:
         "result_hash": m.hash,
     }
     return {name: str(values[name]) for name in kind.columns}
-
-
-def _write(
-    path: Path,
-    kind: Kind,
-    about: Mapping[str, Any],
-    rows: list[dict[str, str]],
-    machines: Mapping[str, Any],
-) -> None:
-    text = io.StringIO()
-    table = csv.DictWriter(text, kind.columns, lineterminator="\n")
-    table.writeheader()
-    table.writerows(rows)
-    beside = {"origin": to_data(dict(about)), "machines": dict(machines)}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The JSON first: rows without their origin would be of no use.
-        write_atomically(path.with_suffix(".json"), (json.dumps(beside, indent=2) + "\n").encode())
-        write_atomically(path, text.getvalue().encode())
-    except OSError as error:
-        raise CoinferError(f"cannot write '{path}': {error.strerror}") from error

@@ -12,6 +12,7 @@ from coinfer.accuracy.box import Box
 from coinfer.accuracy.sampling import DesignPoint, samples
 from coinfer.accuracy.table import Origin, Sample, Table, in_order, read_table, write_table
 from coinfer.errors import CoinferError
+from coinfer.records import check_output
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,13 @@ def begun(path: Path, origin: Origin) -> Table:
     """Return the table at `path`, or an empty one.
 
     Raises:
-        CoinferError: when it is of another origin, naming the first field that differs.
+        CoinferError: when it is of another origin, naming the first field that differs, or when
+            something else would be replaced.
     """
+    check_output(path)
     if not path.exists():
         return Table(origin)
-    table = read_table(path)
+    table = read_table(path, unfinished=True)
     for field in ("model", "family", "seed", "recipe", "parent_sha256", "data_hash"):
         found, wanted = getattr(table.origin, field), getattr(origin, field)
         if found != wanted:

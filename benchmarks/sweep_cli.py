@@ -20,6 +20,15 @@ if TYPE_CHECKING:
     from coinfer.data.images import Splits
     from coinfer.plan import Task
 
+
+def _output(_context: click.Context, _option: click.Parameter, out: Path) -> Path:
+    """Click callback: refuse a name that something else would lose its file to, before any work."""
+    from coinfer.records import check_output
+
+    check_output(out)
+    return out
+
+
 _OPTIONS = (
     click.option(
         "-o",
@@ -27,6 +36,7 @@ _OPTIONS = (
         required=True,
         metavar="FILE.csv",
         type=click.Path(dir_okay=False, path_type=Path),
+        callback=_output,
         help="The table; its origin is written to a JSON beside it.",
     ),
     *(DATA, PARENT, PARENT_SEED, SEED, TORCH_DEVICE),

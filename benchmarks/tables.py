@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coinfer.accuracy.table import Table, read_table
-from coinfer.errors import CoinferError, UnknownNameError
+from coinfer.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from benchmarks.studies import Kind
@@ -108,22 +108,19 @@ def find_study(name: str) -> Study:
         UnknownNameError: when none of that name ships.
         CoinferError: when the file is missing or damaged.
     """
-    from benchmarks.studies import read_study
-
     if name.endswith(".csv"):
-        path = Path(name)
-        return _study(path.stem, *read_study(path))
+        return _study(Path(name))
     if name not in study_names():
         raise UnknownNameError("study", name, study_names())
     with as_file(files("benchmarks").joinpath("studies")) as folder:
-        return _study(name, *read_study(folder / f"{name}.csv"))
+        return _study(folder / f"{name}.csv")
 
 
-def _study(name: str, kind: Kind, rows: list[dict[str, str]], about: dict[str, Any]) -> Study:
-    try:
-        return Study(name, kind, about["origin"], about["machines"], tuple(rows))
-    except (KeyError, TypeError) as error:
-        raise CoinferError(f"the JSON beside '{name}.csv' lacks {error}") from error
+def _study(path: Path) -> Study:
+    from benchmarks.studies import read_study
+
+    kind, found = read_study(path)
+    return Study(path.stem, kind, found.origin, found.machines, found.rows)
 
 
 def _names(kind: str) -> list[str]:

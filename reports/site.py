@@ -13,6 +13,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from benchmarks.folders import staged
 from coinfer import __version__
 from coinfer.errors import CoinferError
 from reports.claim_views import by_paper, experiment_of, verdict_tiles
@@ -26,7 +27,6 @@ from reports.templating import environment, load, script_hash, source_of
 from reports.whatif import embedded, whatif_data
 from reproduce.claims import papers, tolerance_text
 from reproduce.draw import user_style
-from reproduce.files import staged
 from reproduce.present import LEGEND, as_data
 
 if TYPE_CHECKING:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.folders import write_texts
 from benchmarks.measured import in_box, measurements
 from benchmarks.verify import FAMILY
 from coinfer.accuracy.cautious import fit_loss_process
@@ -35,7 +36,6 @@ from coinfer.plan import Task
 from coinfer.serial import to_data
 from coinfer.sources import closure_hash
 from reproduce.facts import Facts
-from reproduce.files import write_texts
 from reproduce.measured import Measured
 
 STEM = "caution"

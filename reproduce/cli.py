@@ -97,10 +97,10 @@ def reproduce(
     Exit codes: 0 done (a claim that deviates is a result, not an error), 1 a cell failed,
     2 bad input, 130 interrupted; what was committed is kept.
     """
+    from benchmarks.folders import staged
     from coinfer.errors import CoinferError, printable
     from reproduce import collect, present
     from reproduce.figures import figure
-    from reproduce.files import staged
     from reproduce.findings import answer_all
     from reproduce.scorecard import judge_all
 

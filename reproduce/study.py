@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+# Images beyond it cannot be told apart as floating-point numbers, and nobody has so many.
+_MANY = 2**53
+
+
 @dataclass(frozen=True)
 class Look:
     """How a kind of study is shown.
@@ -152,10 +156,12 @@ def points(study: Study) -> tuple[Point, ...]:
     except ValueError as error:
         raise CoinferError(f"{kind.name} '{study.name}' is damaged: {error}") from error
     for point in found:
-        if not (0 <= point.accuracy <= 1 and point.std_error >= 0 and point.images > 0):
+        shares = (point.accuracy, point.std_error)
+        counts = (point.images, point.n)
+        if not (all(0 <= one <= 1 for one in shares) and all(0 < n < _MANY for n in counts)):
             raise CoinferError(
                 f"{kind.name} '{study.name}' is damaged: accuracy {point.accuracy} +- "
-                f"{point.std_error} after {point.images} images"
+                f"{point.std_error} on {str(point.n)[:20]} images after {str(point.images)[:20]}"
             )
     return tuple(sorted(found, key=lambda point: (point.order, point.images)))
 

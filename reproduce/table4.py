@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.folders import write_texts
 from coinfer.accuracy.surrogate import Comparison
 from coinfer.serial import to_data
 from coinfer.versions import installed_version
 from reproduce.claims import paper
 from reproduce.facts import Facts
-from reproduce.files import write_texts
 from reproduce.measured import HELD_OUT, LARGER_IS_BETTER, Measured
 
 STEM = "table4"

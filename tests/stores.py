@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import strategies as st
 
 from benchmarks.cells import LATENCY_PARTS, Cell, Result
 from benchmarks.rows import Row
 from benchmarks.store_rows import ADDED_COLUMNS, FLOORS
+from coinfer.plan import Evidence, Plan
 
 WHOLE = st.integers(-(2**63), 2**63 - 1)
 REAL = st.floats(allow_nan=False)
@@ -37,50 +39,87 @@ CELLS = st.builds(
     max_accuracy_loss=REAL,
 )
 
-RESULTS = st.builds(
-    Result,
-    status=st.sampled_from(["ok", "infeasible", "skipped", "failed"]),
-    reason=TEXT,
-    plan=st.none() | st.dictionaries(TEXT, _JSON, max_size=3),
-    plan_hash=st.none() | TEXT,
-    latency=st.dictionaries(TEXT, REAL, max_size=3)
+_FREE: dict[str, Any] = {
+    "status": st.sampled_from(["ok", "infeasible", "skipped", "failed"]),
+    "reason": TEXT,
+    "plan": st.none() | st.dictionaries(TEXT, _JSON, max_size=3),
+    "plan_hash": st.none() | TEXT,
+    "latency": st.dictionaries(TEXT, REAL, max_size=3)
     | st.fixed_dictionaries(dict.fromkeys((*LATENCY_PARTS, "total_s"), REAL)),
-    uplink_bits=st.none() | REAL,
-    uplink_p5_bits=st.none() | REAL,
-    uplink_p95_bits=st.none() | REAL,
-    uplink_symbols=st.none() | WHOLE,
-    rate_bps=st.none() | REAL,
-    bandwidth_hz=st.none() | REAL,
-    source_bits=st.none() | REAL,
-    input_bits=st.none() | REAL,
-    device_flops=st.none() | WHOLE,
-    server_flops=st.none() | WHOLE,
-    encode_flops=st.none() | WHOLE,
-    decode_flops=st.none() | WHOLE,
-    energy_j=st.none() | REAL,
-    accuracy=st.none() | REAL,
-    accuracy_loss=st.none() | REAL,
-    measured_accuracy=st.none() | REAL,
-    test_accuracy=st.none() | REAL,
-    floor_held=st.sampled_from(FLOORS),
-    predicted_accuracy=st.none() | REAL,
-    predicted_latency_s=st.none() | REAL,
-    evaluations=WHOLE,
-    evidence=st.dictionaries(TEXT, TEXT, max_size=3),
-    ledger=st.lists(st.tuples(TEXT, WHOLE, REAL), max_size=2).map(tuple),
-    assumptions=st.lists(TEXT, max_size=2).map(tuple),
-)
+    "uplink_bits": st.none() | REAL,
+    "uplink_p5_bits": st.none() | REAL,
+    "uplink_p95_bits": st.none() | REAL,
+    "uplink_symbols": st.none() | WHOLE,
+    "rate_bps": st.none() | REAL,
+    "bandwidth_hz": st.none() | REAL,
+    "source_bits": st.none() | REAL,
+    "input_bits": st.none() | REAL,
+    "device_flops": st.none() | WHOLE,
+    "server_flops": st.none() | WHOLE,
+    "encode_flops": st.none() | WHOLE,
+    "decode_flops": st.none() | WHOLE,
+    "energy_j": st.none() | REAL,
+    "accuracy": st.none() | REAL,
+    "accuracy_loss": st.none() | REAL,
+    "measured_accuracy": st.none() | REAL,
+    "test_accuracy": st.none() | REAL,
+    "floor_held": st.sampled_from(FLOORS),
+    "predicted_accuracy": st.none() | REAL,
+    "predicted_latency_s": st.none() | REAL,
+    "evaluations": WHOLE,
+    "evidence": st.dictionaries(TEXT, TEXT, max_size=3),
+    "ledger": st.lists(st.tuples(TEXT, WHOLE, REAL), max_size=2).map(tuple),
+    "assumptions": st.lists(TEXT, max_size=2).map(tuple),
+}
 
-ROWS = st.builds(
-    Row,
-    cell=CELLS,
-    result=RESULTS,
-    inputs=st.dictionaries(TEXT, TEXT, max_size=3),
-    seconds=REAL,
-    host=TEXT,
-    finished_at=TEXT,
-    traceback=TEXT,
-)
+# A result need not be possible to be stored.
+RESULTS = st.builds(Result, **_FREE)
+
+_AMOUNT = st.none() | st.floats(min_value=0)
+_COUNT = st.integers(0, 2**63 - 1)
+_SHARE = st.none() | st.floats(0, 1)
+_BOUNDED: dict[str, Any] = {
+    **dict.fromkeys(("uplink_bits", "uplink_p5_bits", "uplink_p95_bits", "rate_bps"), _AMOUNT),
+    **dict.fromkeys(("bandwidth_hz", "source_bits", "input_bits", "energy_j"), _AMOUNT),
+    **dict.fromkeys(("device_flops", "server_flops", "encode_flops"), st.none() | _COUNT),
+    **dict.fromkeys(("decode_flops", "uplink_symbols"), st.none() | _COUNT),
+    **dict.fromkeys(("accuracy", "measured_accuracy", "test_accuracy"), _SHARE),
+    **dict.fromkeys(("predicted_accuracy", "accuracy_loss"), _SHARE),
+    "evaluations": _COUNT,
+    "evidence": st.dictionaries(TEXT, st.sampled_from(get_args(Evidence)), max_size=3),
+    "ledger": st.lists(st.tuples(TEXT, _COUNT, st.floats(min_value=0)), max_size=2).map(tuple),
+}
+_PARTS = st.lists(st.floats(0, 1e300), min_size=len(LATENCY_PARTS), max_size=len(LATENCY_PARTS))
+
+PLAN: dict[str, Any] = {"model": "alexnet", "cut": {"index": 3, "after": "features.2"}, "keep": []}
+
+
+def _possible(result: Result, parts: list[float]) -> Result:
+    if result.status != "ok":
+        return replace(result, plan=None, plan_hash=None, latency={})
+    latency = {**dict(zip(LATENCY_PARTS, parts, strict=True)), "total_s": sum(parts)}
+    return replace(result, plan=PLAN, plan_hash=Plan.from_data(PLAN).hash, latency=latency)
+
+
+SOUND_RESULTS = st.builds(_possible, st.builds(Result, **{**_FREE, **_BOUNDED}), _PARTS)
+"""Results that some run might have computed."""
+
+
+def _rows(results: st.SearchStrategy[Result]) -> st.SearchStrategy[Row]:
+    return st.builds(
+        Row,
+        cell=CELLS,
+        result=results,
+        inputs=st.dictionaries(TEXT, TEXT, max_size=3),
+        seconds=REAL,
+        host=TEXT,
+        finished_at=TEXT,
+        traceback=TEXT,
+    )
+
+
+ROWS = _rows(RESULTS)
+SOUND_ROWS = _rows(SOUND_RESULTS)
 
 
 def row(number: int = 0, status: Any = "ok", **changes: Any) -> Row:
@@ -89,11 +128,11 @@ def row(number: int = 0, status: Any = "ok", **changes: Any) -> Row:
     cell = changes.pop("cell", None) or Cell(
         "alexnet", "neurosurgeon", "pi", "p100", "3g", snr_db=None, seed=number
     )
-    plan = {"model": "alexnet", "cut": {"index": 3, "after": "features.2"}, "keep": []}
+    parts = {"device_s": 0.1 * number, "uplink_s": math.inf, "total_s": math.inf}
     known: dict[str, Any] = {
-        "plan": plan,
-        "plan_hash": "p",
-        "latency": {"device_s": 0.1 * number, "uplink_s": math.inf, "total_s": math.inf},
+        "plan": PLAN,
+        "plan_hash": Plan.from_data(PLAN).hash,
+        "latency": {**dict.fromkeys(LATENCY_PARTS, 0.0), **parts},
         "uplink_bits": 1e6 / 3,
         "device_flops": 10**9 + number,
         "evidence": {"latency": "analytic"},

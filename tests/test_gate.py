@@ -413,6 +413,7 @@ def test_holm_rejects_as_the_step_down_procedure_does(p_values: list[float], mor
 
 # Any two runs.
 
+SHARES = st.none() | st.floats(0, 1)
 NUMBERS = st.none() | st.floats(0, 10) | st.just(math.inf)
 OUTCOMES = st.builds(
     Outcome,
@@ -425,8 +426,8 @@ OUTCOMES = st.builds(
     status=st.just("ok"),
     latency_s=st.floats(0, 10) | st.just(math.inf),
     energy_j=NUMBERS,
-    accuracy=NUMBERS,
-    predicted_accuracy=NUMBERS,
+    accuracy=SHARES,
+    predicted_accuracy=SHARES,
     floor_held=st.sampled_from(["", "held", "broken"]),
     cut=st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
 ) | st.builds(
@@ -510,6 +511,7 @@ GOOD_TEXT = text_of(side(USUAL))
         (GOOD_TEXT.replace('"accuracy"', '"acuracy"', 1), "unknown field acuracy"),
         (GOOD_TEXT[:-40], "is damaged"),
         (GOOD_TEXT.replace('"latency_s": 0.5', '"latency_s": -0.5', 1), "has latency_s -0.5"),
+        (GOOD_TEXT.replace('"accuracy": 0.', '"accuracy": 9.', 1), "accepted: 0 to 1"),
         (text_of(side([])), "has no cells, so that anything passes"),
         (GOOD_TEXT.replace('"cells":[', '"cells":[7,', 1), "not a table of fields"),
     ],

@@ -16,9 +16,18 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks import optimisers
+from benchmarks.comparison import find_comparison
 from benchmarks.optimisers import OPTIMISERS, READINGS, Answer, Contest, Result, answers, compete
 from benchmarks.optimisers_cli import compare_optimisers
-from benchmarks.optimisers_tables import RUNS, SUMMARY, TRACES, describe, quartiles, write
+from benchmarks.optimisers_tables import (
+    RUNS,
+    SUMMARY,
+    TRACES,
+    check_folder,
+    describe,
+    quartiles,
+    write,
+)
 from coinfer.accuracy.surrogate import Comparison, Labels, Surrogate, fit_surrogate
 from coinfer.accuracy.table import Table
 from coinfer.cli import run as coinfer
@@ -192,6 +201,49 @@ def test_a_contest_is_written_alike_twice_and_nobody_beats_the_best_known(
         float(row["best_known_s"]) for row in summary[:: len(OPTIMISERS)]
     ]
     assert "qho-literal" in describe(found)
+
+
+def test_a_comparison_is_read_as_it_was_written_and_refused_when_damaged(tmp_path: Path) -> None:
+    folder = tmp_path / "some"
+    write(result(contest()), folder)
+    assert find_comparison(str(folder)).evaluations == BUDGET
+    for name, old, new, told in (
+        ("optimisers.csv", ",inf,", ",nan,", "nan"),
+        ("optimisers.csv", "qho-literal", "qho", "stands there twice"),
+        ("optimisers.csv", f",{BUDGET},", ",1e9,", "evaluations 1e9"),
+        ("runs.csv", f",{BUDGET},", f",{'9' * 200_000},", "field larger than"),
+        ("traces.csv", ",inf,", ",-1,", "-1"),
+        ("optimisers.json", '\n  "seeds": [', '\n  "seeds": [7, ', r"runs\.csv has"),
+        ("optimisers.json", '\n  "evaluations"', '\n  "many"', "evaluations"),
+    ):
+        path = folder / name
+        good = path.read_text()
+        assert old in good, (name, old)
+        path.write_text(good.replace(old, new, 1))
+        with pytest.raises(CoinferError, match=f"comparison '.*some' is damaged: .*{told}") as no:
+            find_comparison(str(folder))
+        assert "\n" not in str(no.value)
+        path.write_text(good)
+    for name in ("optimisers.csv", "runs.csv", "traces.csv"):
+        path = folder / name
+        good = path.read_text()
+        path.write_text("".join(good.splitlines(keepends=True)[:1]))
+        with pytest.raises(CoinferError, match="has 0 rows"):
+            find_comparison(str(folder))
+        path.write_text(good)
+    (folder / "runs.csv").unlink()
+    with pytest.raises(CoinferError, match=r"it has no runs\.csv"):
+        find_comparison(str(folder))
+
+
+def test_files_of_another_origin_are_not_replaced(tmp_path: Path) -> None:
+    mine = tmp_path / "runs.csv"
+    mine.write_text("mine")
+    for refuse in (check_folder, lambda folder: write(result(contest()), folder)):
+        with pytest.raises(CoinferError, match=r"runs\.csv' is there already and"):
+            refuse(tmp_path)
+    assert not (tmp_path / "optimisers.csv").exists()
+    assert mine.read_text() == "mine"
 
 
 def test_what_was_done_is_kept_and_used(monkeypatch: pytest.MonkeyPatch) -> None:

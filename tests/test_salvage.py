@@ -578,6 +578,19 @@ def test_an_older_store_is_saved_too(version: int, migrated: bool, path: Path) -
     assert lost == 0
 
 
+def test_a_full_check_finds_numbers_that_no_run_computes(tmp_path: Path, capsys: Any) -> None:
+    path = tmp_path / "s.sqlite"
+    with Store.open(path) as store:
+        store.put([row(0), row(1)], store.begin_run({}))
+    for change in ("accuracy = 9.0", "plan_hash = 'p'", "device_flops = -1"):
+        copy = tmp_path / "copy.sqlite"
+        shutil.copy(path, copy)
+        execute(copy, f"UPDATE rows SET {change} WHERE seed = 1")
+        assert run(["store-info", "--store", str(copy), "--check"]) == 0
+        assert run(["store-info", "--store", str(copy), "--check", "full"]) == 1
+        assert "no run computes it: " in capsys.readouterr().out
+
+
 def test_check_says_which_check_and_what_it_finds(
     damages: dict[str, Path], sound: Path, capsys: Any
 ) -> None:

@@ -75,7 +75,8 @@ def file(folder: Path, of: Study) -> Path:
         writer = csv.DictWriter(out, of.kind.columns)
         writer.writeheader()
         writer.writerows(of.rows)
-    path.with_suffix(".json").write_text(json.dumps({"origin": of.origin, "machines": of.machines}))
+    about = {"origin": of.origin, "samples": len(of.rows), "machines": of.machines}
+    path.with_suffix(".json").write_text(json.dumps(about))
     return path
 
 
@@ -329,6 +330,8 @@ def test_the_largest_study_of_the_network_is_taken(monkeypatch: pytest.MonkeyPat
         (row(0.3, 100, math.nan), "damaged: accuracy nan"),
         (row(0.3, 100, 0.5, val_std_error=-1), "damaged"),
         (row(0.3, 0, 0.5), "damaged"),
+        (row(0.3, 100, 0.5, val_std_error=math.inf), "damaged"),
+        (row(0.3, 10**400, 0.5), "damaged"),
     ],
 )
 def test_a_damaged_study_is_one_line(bad: dict[str, str], told: str, tmp_path: Path) -> None:
@@ -343,7 +346,7 @@ def test_a_study_without_rows_or_origin_is_refused(tmp_path: Path) -> None:
         study.points(replace(made(), rows=()))
     path = file(tmp_path, made())
     path.with_suffix(".json").write_text("{}")
-    with pytest.raises(CoinferError, match="beside 'small.csv' lacks 'origin'"):
+    with pytest.raises(CoinferError, match=r"small\.json' lacks 'origin'"):
         find_study(str(path))
     with pytest.raises(CoinferError, match="unknown study 'none'"):
         find_study("none")

@@ -57,8 +57,8 @@ def table(*kept: int) -> Table:
 def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "tables" / "small.csv"
     written = table(1, 2)
-    tested = replace(written.samples[0].measurement, test_correct=7, test_n=9)
-    analog = measurement(5, [True, False], Payload(None, None, None, 64, "analytic"))
+    tested = replace(measurement(5, [True, False]), test_correct=7, test_n=9)
+    analog = measurement(6, [True, False], Payload(None, None, None, 64, "analytic"))
     more = [replace(written.samples[0], measurement=m) for m in (tested, analog)]
     written = replace(written, samples=(*written.samples, *more))
     write_table(path, written)
@@ -69,7 +69,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert read.samples[2].measurement.test_accuracy == 7 / 9
     assert read.origin.parent["val_accuracy"] == 0.75
     assert read.title == "small: 4 of 3 samples"
-    assert read.find(tested.plan) == read.samples[0]
+    assert read.find(tested.plan) == read.samples[2]
     text = path.read_bytes()
     write_table(path, read)
     assert path.read_bytes() == text
@@ -92,6 +92,28 @@ def test_an_edited_row_is_refused(tmp_path: Path) -> None:
             read_table(path)
     path.write_text(good[: len(good) // 2])
     with pytest.raises(CoinferError, match="line 2 is damaged|line 3 is damaged"):
+        read_table(path)
+
+
+def test_a_doubled_row_an_unknown_machine_or_a_list_of_failures_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "small.csv"
+    write_table(path, table(1, 2))
+    good, beside = path.read_text(), path.with_suffix(".json")
+    about = json.loads(beside.read_text())
+    beside.write_text(json.dumps(about | {"samples": 3}))
+    path.write_text(good + good.splitlines(keepends=True)[1])
+    with pytest.raises(CoinferError, match="line 4 is damaged: its plan stands in a row before"):
+        read_table(path)
+    path.write_text(good)
+    with pytest.raises(CoinferError, match="has 2 rows, and 'small.json' tells of 3"):
+        read_table(path)
+    assert len(read_table(path, unfinished=True).samples) == 2
+    for failed in (None, [], {"a": 1}):
+        beside.write_text(json.dumps(about | {"failed": failed}))
+        with pytest.raises(CoinferError, match=r"'.*small\.json' is damaged: 'failed' is"):
+            read_table(path)
+    beside.write_text(json.dumps(about | {"machines": {"other": {}}}))
+    with pytest.raises(CoinferError, match="machine 'm' is not in 'small.json'"):
         read_table(path)
 
 

@@ -6,8 +6,6 @@ goes on from. Rows carry the hash of their own content: a row that was edited is
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +14,9 @@ from typing import Any
 
 from coinfer.accuracy.measurement import Measurement, Payload
 from coinfer.accuracy.recipe import Recipe
-from coinfer.cachefolder import write_atomically
 from coinfer.errors import CoinferError
 from coinfer.plan import Plan
+from coinfer.records import beside, read_records, write_records
 from coinfer.serial import canonical_json, from_data, to_data
 
 TABLE_SCHEMA = 1
@@ -116,60 +114,47 @@ def write_table(path: Path, table: Table) -> None:
     Raises:
         CoinferError: when the folder cannot be written.
     """
-    text = io.StringIO()
-    rows = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    rows.writeheader()
-    rows.writerows(_row(sample) for sample in table.samples)
     about = {
         "origin": to_data(table.origin),
         "samples": len(table.samples),
         "machines": dict(table.machines),
         "failed": dict(sorted(table.failed.items())),
     }
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The JSON first: rows without their origin would be of no use.
-        write_atomically(_beside(path), (json.dumps(about, indent=2) + "\n").encode())
-        write_atomically(path, text.getvalue().encode())
-    except OSError as error:
-        raise CoinferError(f"cannot write '{path}': {error.strerror}") from error
+    write_records(path, COLUMNS, map(_row, table.samples), about)
 
 
-def read_table(path: Path) -> Table:
+def read_table(path: Path, *, unfinished: bool = False) -> Table:
     """Return a table.
+
+    Args:
+        path: of the CSV.
+        unfinished: accept fewer rows than the JSON tells of, as `coinfer.records.read_records`.
 
     Raises:
         CoinferError: naming the file, and the row and column that are damaged.
     """
-    try:
-        about = json.loads(_beside(path).read_text(encoding="utf-8"))
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except OSError as error:
-        raise CoinferError(
-            f"cannot read '{error.filename}': {error.strerror}; a table is a FILE.csv that "
-            "`coinfer sweep` wrote, with its FILE.json beside it"
-        ) from error
-    except ValueError as error:
-        raise CoinferError(f"'{_beside(path)}' is no JSON: {error}") from error
-    try:
-        origin = from_data(about["origin"], Origin)
-        machines, failed = about["machines"], about["failed"]
-    except (KeyError, TypeError) as error:
-        raise CoinferError(f"'{_beside(path)}' lacks {error}") from error
-    rows = csv.DictReader(lines)
-    if tuple(rows.fieldnames or ()) != COLUMNS:
+    found = read_records(path, unfinished=unfinished)
+    if found.columns != COLUMNS:
         raise CoinferError(f"'{path}' has other columns; accepted: {', '.join(COLUMNS)}")
-    samples = []
-    for number, row in enumerate(rows, start=2):
+    failed = found.about.get("failed")
+    if not isinstance(failed, dict) or not all(isinstance(why, str) for why in failed.values()):
+        raise CoinferError(f"'{beside(path)}' is damaged: 'failed' is {str(failed)[:40]}")
+    try:
+        origin = from_data(found.origin, Origin)
+    except CoinferError as error:
+        raise CoinferError(f"'{beside(path)}' is damaged: {error}") from error
+    samples: dict[str, Sample] = {}
+    for number, row in enumerate(found.rows, start=2):
         try:
-            samples.append(_sample(row, origin))
-        except (KeyError, TypeError, ValueError, CoinferError) as error:
+            sample = _sample(row, origin)
+            if sample.measurement.plan.hash in samples:
+                raise CoinferError("its plan stands in a row before")
+            if sample.machine not in found.machines:
+                raise CoinferError(f"machine '{sample.machine}' is not in '{beside(path).name}'")
+        except (KeyError, TypeError, ValueError, RecursionError, CoinferError) as error:
             raise CoinferError(f"'{path}' line {number} is damaged: {error}") from error
-    return Table(origin, tuple(samples), machines, failed)
-
-
-def _beside(path: Path) -> Path:
-    return path.with_suffix(".json")
+        samples[sample.measurement.plan.hash] = sample
+    return Table(origin, tuple(samples.values()), found.machines, failed)
 
 
 def _row(sample: Sample) -> dict[str, Any]:

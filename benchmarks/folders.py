@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,9 +47,18 @@ def staged(folder: Path, bearer: str, mark: str, writer: str) -> Iterator[Path]:
         raise
 
 
-def _move(source: Path, folder: Path, bearer: str, mark: str, writer: str) -> None:
-    files = sorted(source.iterdir(), key=lambda path: path.name != bearer)  # the bearer first
-    places = [folder / path.name for path in files]
+def check_places(folder: Path, names: Iterable[str], bearer: str, mark: str, writer: str) -> None:
+    """Refuse to write files into a folder where some of these names are somebody else's.
+
+    Args:
+        folder: may be missing.
+        names: of the files.
+        bearer, mark, writer: as in `staged`.
+
+    Raises:
+        CoinferError: naming the file that is in the way.
+    """
+    places = [folder / name for name in names]
     there = [place for place in places if place.exists() or place.is_symlink()]
     for place in there:
         if place.is_symlink() or not place.is_file():
@@ -59,6 +68,11 @@ def _move(source: Path, folder: Path, bearer: str, mark: str, writer: str) -> No
             f"'{there[0]}' is there already and {writer} did not write it; give another folder, "
             "or remove it"
         )
+
+
+def _move(source: Path, folder: Path, bearer: str, mark: str, writer: str) -> None:
+    files = sorted(source.iterdir(), key=lambda path: path.name != bearer)  # the bearer first
+    check_places(folder, [path.name for path in files], bearer, mark, writer)
     for path in files:
         with path.open("rb") as file:
             os.fsync(file.fileno())
