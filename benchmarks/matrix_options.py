@@ -29,12 +29,13 @@ def _selections() -> list[str]:
     return selections_names()
 
 
-def _shipped(_context: click.Context, _option: click.Parameter, name: str) -> str:
-    """Refuse selections that do not ship, before anything runs."""
+def _shipped(_context: click.Context, _option: click.Parameter, name: str | None) -> str:
+    """Refuse selections that do not ship, before anything runs; '' stands for none."""
     from benchmarks.selections import shipped_selections
 
-    if name:
-        shipped_selections(name)
+    if name is None:
+        return ""
+    shipped_selections(name)
     return name
 
 
@@ -42,7 +43,6 @@ MATRIX = Name("matrix", _matrices)
 
 SELECTIONS = click.option(
     "--selections",
-    default="",
     type=Name("selections", _selections),
     callback=_shipped,
     metavar="NAME",

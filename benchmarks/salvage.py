@@ -85,8 +85,7 @@ def salvaged(path: Path, problem: UnreadableStoreError) -> Iterator[Salvaged]:
         problem: why it cannot be read as a store.
 
     Raises:
-        UnreadableStoreError: the problem itself, when not one row can be read.
-        CoinferError: when the file cannot be read at all.
+        CoinferError: when not one row can be read, or the file cannot be.
     """
     with Store.scratch(path) as store:
         try:
@@ -100,7 +99,10 @@ def salvaged(path: Path, problem: UnreadableStoreError) -> Iterator[Salvaged]:
             raise CoinferError(f"store '{path}': {error.strerror or error}") from error
         count = store.count()
         if not count:
-            raise problem
+            # The problem's own words advise what was just tried in vain.
+            raise CoinferError(
+                f"store '{path}': {problem.problem}; not one row of it can be read"
+            ) from problem
         ((with_run,),) = store.query("SELECT count(*) FROM row_runs")
         yield Salvaged(store, count, max(0, found.highest - count), count - with_run)
 

@@ -22,10 +22,7 @@ def source_size(folder: Path, name: str, output: Path | None) -> None:
 
     The shipped record is coinfer/presets/source_sizes.json (CIFAR-10).
     """
+    from benchmarks.outputs import tell
     from benchmarks.source_size import measure, render
 
-    text = render(measure(folder, name))
-    if output is None:
-        click.echo(text, nl=False)
-    else:
-        output.write_text(text, encoding="utf-8")
+    tell(render(measure(folder, name)), output)

@@ -143,7 +143,7 @@ def merge(target: Path, sources: tuple[Path, ...]) -> None:
 @click.option("--server", type=SERVER, help="... server,")
 @click.option("--link", type=LINK, help="... link,")
 @click.option("--snr-db", type=float, help="... SNR in dB where the link needs one,")
-@click.option("--seed", type=int, default=0, show_default=True, help="... seed,")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="... seed,")
 @click.option(
     "--convention", type=CONVENTION, default="harmonised", show_default=True, help="... convention"
 )

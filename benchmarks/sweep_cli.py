@@ -190,6 +190,7 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     from benchmarks.run_cli import sigterm_interrupts
     from benchmarks.sweep import run_sweep
     from coinfer.accuracy.box import search_box
+    from coinfer.accuracy.cli import check_recipe
     from coinfer.accuracy.families import UNTRAINED
     from coinfer.accuracy.recipe import recipe
     from coinfer.accuracy.table import Origin
@@ -201,6 +202,7 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     base, parent, splits = prepare(model, options)
     box = search_box(make_task(base.plan.model, groups=True), options["family"])
     chosen = recipe(options["recipe"] or ("untrained" if box.name in UNTRAINED else "quick"))
+    check_recipe(chosen, splits)
     every = box.every()
     count = min(options["samples"], options["samples"] if every is None else len(every))
     origin = Origin(

@@ -60,17 +60,30 @@ def verify(
     from benchmarks.measured import measurements
     from benchmarks.run_cli import sigterm_interrupts
     from benchmarks.verify import FAMILY, chosen_plans, measured_by, run_verification
+    from coinfer.accuracy.cli import check_recipe
     from coinfer.accuracy.recipe import recipe
     from coinfer.accuracy.table import Origin
+    from coinfer.errors import CoinferError
 
     plans: dict[str, Plan] = {}
     for matrix in matrices:
         every = learned_rows(matrix, store, method_files, selections)
         rows = [row for row in every if row.cell.model == model]
         plans |= {plan.hash: plan for plan in chosen_plans(rows)}
+    if not plans:
+        raise CoinferError(
+            f"the rows of {', '.join(matrices)} hold no plan of {model} that a method learnt to "
+            "choose"
+        )
     base, parent, splits = prepare(model, options)
     chosen = recipe(options["recipe"])
+    check_recipe(chosen, splits)
     wanted = measured_by(chosen.name, plans.values(), measurements(base.plan.model))
+    if not wanted:
+        raise CoinferError(
+            f"recipe {chosen.name} is to measure none of the {len(plans)} plans of {model}; plans "
+            "that nobody trains are measured by recipe untrained, all others by any other"
+        )
     origin = Origin(
         name=out.stem,
         model=base.plan.model,

@@ -19,6 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ _TORCHVISION = "torchvision:"
 _CIFAR = (3, 32, 32)
 _IMAGENET = (3, 224, 224)
 _HIDDEN = (120, 1024)
+# Far beyond what anybody classifies or looks at; work and sizes stay below 2**63.
+_MOST_CLASSES = 100_000
+_MOST_PIXELS = 8_192
+_MOST_VALUES = 2**28
 
 
 @dataclass(frozen=True)
@@ -212,8 +217,8 @@ def _registry_spec(ref: Ref) -> ModelSpec:
 
 def _torchvision_spec(ref: Ref) -> ModelSpec:
     _check_options(ref, ("image_size", "num_classes"))
-    classes = _whole_number(ref, "num_classes", default=1000)
-    size = _whole_number(ref, "image_size", default=224)
+    classes = _whole_number(ref, "num_classes", high=_MOST_CLASSES, default=1000)
+    size = _whole_number(ref, "image_size", high=_MOST_PIXELS, default=224)
     shape = (3, size, size)
     said = {"num_classes": (classes, 1000), "image_size": (size, 224)}
     name = Ref(
@@ -356,5 +361,10 @@ def _check_shape(owner: str, shape: Any) -> tuple[int, ...]:
         raise CoinferError(
             f"'{owner}': input shape is {shape!r}; accepted: positive whole numbers, such as "
             "(3, 32, 32)"
+        )
+    if prod(sizes) > _MOST_VALUES:
+        raise CoinferError(
+            f"'{owner}': an input of {shape!r} has too many values; accepted: at most "
+            f"{_MOST_VALUES:,}"
         )
     return sizes

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +150,7 @@ def _read_about(path: Path) -> Mapping[str, Any]:
         raise CoinferError(f"'{path}' is no JSON: {error}") from error
     if not isinstance(about, dict):
         raise CoinferError(f"'{path}' is damaged: it holds no fields")
-    accepted = {
+    accepted: dict[str, Callable[[Any], bool]] = {
         "origin": lambda value: isinstance(value, dict),
         "machines": lambda value: (
             isinstance(value, dict) and all(isinstance(one, dict) for one in value.values())

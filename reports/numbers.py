@@ -41,7 +41,7 @@ def natural(text: str) -> tuple[Any, ...]:
 
 
 def scaled(value: float, unit: str) -> str:
-    """A number of a unit with a prefix: `11.22 Mbit/s`, `326.4 GFLOP/s`."""
+    """A number of a unit with a prefix: `11.22 Mb/s`, `326.4 GFLOP/s`."""
     for prefix, scale in _PREFIXES:
         if scale <= value < float("inf"):
             return f"{value / scale:.10g} {prefix}{unit}"
@@ -49,12 +49,16 @@ def scaled(value: float, unit: str) -> str:
 
 
 def rate_text(rate_bps: float) -> str:
-    """A rate with three digits: `14.7 kbit/s`; '' where it is not known."""
-    return scaled(float(f"{rate_bps:.3g}"), "bit/s") if math.isfinite(rate_bps) else ""
+    """A rate with three digits: `14.7 kb/s`; '' where it is not known."""
+    if rate_bps == math.inf:
+        return "infinite"
+    return scaled(float(f"{rate_bps:.3g}"), "b/s") if math.isfinite(rate_bps) else ""
 
 
 def times_text(value: float) -> str:
     """A ratio: `1.42x`; '' for none."""
+    if value == math.inf:
+        return "infinite"
     if not math.isfinite(value):
         return ""
     if value >= 1e4:

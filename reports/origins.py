@@ -56,7 +56,7 @@ def _numbers(thing: Processor | Link) -> str:
     """The numbers of a processor or link that a latency or an energy is computed from."""
     units = {
         "flops_per_s": "FLOP/s",
-        "rate_bps": "bit/s",
+        "rate_bps": "b/s",
         "bandwidth_hz": "Hz",
         "uses_per_s": "symbol/s",
         "flip_probability": "flip probability",

@@ -203,7 +203,7 @@ def _charts(one: Standings, rates: Mapping[str, float]) -> list[dict[str, Any]]:
             [_axis_name(place, rates.get(place, math.inf)) for place in one.places],
             f"Speedup over All_Local on {device_title(device)}",
             "speedup over All_Local, log scale",
-            "uplink rate (bit/s)" if any(p.startswith("rate[") for p in one.places) else "link",
+            "uplink rate (b/s)" if any(p.startswith("rate[") for p in one.places) else "link",
         )
         if chart:
             found.append({"title": device_title(device), "svg": chart})

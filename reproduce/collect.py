@@ -173,19 +173,30 @@ def tables_needed(claims: Iterable[Claim], given: Sequence[Table] = ()) -> list[
     """Measurement tables that the claims read: those given, then the largest shipped ones.
 
     Raises:
-        CoinferError: when a shipped table is damaged.
+        CoinferError: when a shipped table is damaged, or when a given one decides nothing.
     """
     places = dict.fromkeys(
         (claim.measured.model, claim.measured.family, claim.measured.data)
         for claim in claims
         if claim.measured is not None
     )
-    if not places:
+    if not places and not given:
         return []
     from reproduce.measured import Measured
 
+    read = list(map(Measured, given))
+    for number, one in enumerate(read):
+        told = f"table '{one.table.origin.name}' ({', '.join(one.place)})"
+        if one.place not in places:
+            accepted = "; ".join(map(", ".join, places)) or "none"
+            raise CoinferError(
+                f"{told} decides none of these claims; accepted: network, family of plans and data "
+                f"among {accepted}"
+            )
+        if one.place in [other.place for other in read[:number]]:
+            raise CoinferError(f"{told} is the second of its kind; accepted: one table of each")
     shipped = [_shipped(*place) for place in places]
-    return [*map(Measured, given), *(table for table in shipped if table is not None)]
+    return [*read, *(table for table in shipped if table is not None)]
 
 
 def table_for_figures(name: str | None) -> Measured:
@@ -195,10 +206,17 @@ def table_for_figures(name: str | None) -> Measured:
         CoinferError: when there is none, or it is damaged.
     """
     from benchmarks.tables import find_table
+    from coinfer.accuracy.families import FAMILIES
     from reproduce.measured import Measured
 
     if name is not None:
-        return Measured(find_table(name))
+        given = find_table(name)
+        if given.origin.family not in FAMILIES:
+            raise CoinferError(
+                f"'{name}' holds plans of no one family ('{given.origin.family}'); accepted: a "
+                "table that `coinfer sweep` wrote"
+            )
+        return Measured(given)
     found = _shipped(*_FIGURES_TABLE)
     if found is None:
         raise CoinferError(
@@ -227,6 +245,11 @@ def tables_for_agreement(name: str | None) -> list[Measured]:
         large = max(ours, key=lambda one: len(one.table.samples), default=None)
     else:
         large = Measured(find_table(name))
+        if large.place[0] == small:
+            raise CoinferError(
+                f"'{name}' is of {small} itself, which is held against a larger network; accepted: "
+                "a table of another network"
+            )
     if large is None:
         raise CoinferError(
             f"no measurement table of {_STANDS_FOR} ships; give one that `coinfer sweep` wrote, "

@@ -25,6 +25,7 @@ from coinfer.tasks import make_task
 from reproduce import agreement
 from reproduce.agreement import LEAST_PAIRS, concordance, pairs, spearman
 from reproduce.cli import reproduce
+from reproduce.collect import table_for_figures, tables_for_agreement
 from reproduce.draw import FORMATS
 from reproduce.measured import Measured
 from tests.measurements import flags, table
@@ -177,6 +178,13 @@ def test_the_shipped_cross_check_is_drawn(tmp_path: Path) -> None:
     assert {one["recipe"] for one in about["small"]} == {"cpu-v1", "quick-v2"}
     for one in about["small"]:
         assert one["agreement"]["pairs"] >= LEAST_PAIRS
+
+
+def test_a_table_of_the_small_network_itself_is_refused() -> None:
+    with pytest.raises(CoinferError, match="is of alexnet-cifar itself"):
+        tables_for_agreement("alexnet-cifar-qho-cpu")
+    with pytest.raises(CoinferError, match="holds plans of no one family"):
+        table_for_figures("alexnet-cifar-chosen-cpu")
 
 
 def test_without_a_table_of_the_small_network_it_says_so(tmp_path: Path) -> None:

@@ -369,11 +369,15 @@ def test_a_run_takes_the_frozen_answers_that_ship(
     # Those of another figure have no answer, and nothing is searched in their place.
     assert coinfer(["run", "fig7", *few, "--quiet", "--selections", "fig11"]) == 1
     assert "have no answer of fpgm to this cell; without them" in capsys.readouterr().err
+    assert coinfer(["run", "fig7", *few, "--selections", ""]) == 2
+    assert "unknown selections ''" in capsys.readouterr().err
     assert coinfer(["run", "fig7", *few, "--selections", "fig77"]) == 2
     assert "unknown selections 'fig77'" in capsys.readouterr().err
 
 
-def test_plans_that_ship_are_verified_without_a_search(tmp_path: Path) -> None:
+def test_plans_that_ship_are_verified_without_a_search(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     store, matrix = tmp_path / "s.sqlite", "threestep2020-fig3"
     asked = ["run", matrix, "--store", str(store), "--quiet"]
     assert coinfer([*asked, "--include", "method=bottlenet++", "--selections", matrix]) == 0
@@ -385,6 +389,9 @@ def test_plans_that_ship_are_verified_without_a_search(tmp_path: Path) -> None:
     assert chosen_plans(rows)
     with pytest.raises(CoinferError, match=f"`coinfer run {matrix} --store"):
         learned_rows(matrix, store)  # as methods answer, which nobody asked
+    asked = ["verify", "vgg16", matrix, "--store", str(store), "--selections", matrix]
+    assert coinfer([*asked, "--data", "digits", "-o", str(tmp_path / "t.csv")]) == 2
+    assert "hold no plan of vgg16 that a method learnt" in capsys.readouterr().err
 
 
 def test_matrices_are_listed_with_what_ships(capsys: pytest.CaptureFixture[str]) -> None:

@@ -228,7 +228,9 @@ def test_torchvisions_classifiers_by_name() -> None:
             "unknown option 'size' of model 'torchvision:resnet18'; "
             "accepted: image_size, num_classes",
         ),
-        ("torchvision:resnet18[image_size=0]", "image_size is 0; allowed is a whole number from 1"),
+        ("torchvision:resnet18[image_size=0]", "image_size is 0; allowed is 1 to 8192"),
+        ("torchvision:resnet18[image_size=99999]", "image_size is 99999; allowed is 1 to 8192"),
+        ("torchvision:resnet18[num_classes=9999999999]", "allowed is 1 to 100000"),
         ("torchvision:resnet18[num_classes=ten]", "num_classes is 'ten'; allowed"),
         ("torchvision:resnet18[num_classes=true]", "num_classes is True; allowed"),
         ("resnet19", "unknown model 'resnet19'; did you mean 'resnet18'"),
@@ -246,6 +248,11 @@ def test_names_that_mean_nothing_are_refused(name: str, message: str) -> None:
 
 
 # --- files ----------------------------------------------------------------------------------------
+
+
+def test_an_input_that_nobody_has_is_refused(net: str) -> None:
+    with pytest.raises(CoinferError, match="has too many values; accepted: at most 268,435,456"):
+        model_spec(f"{net}:make[input=3x99999x99999]")
 
 
 def test_networks_from_a_file(net: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import re
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from coinfer.presets import built_in_presets
 from reports import rowtable
 from reports.cli import report
 from reports.content import Content
+from reports.numbers import rate_text, times_text
 from reports.overview import device_title
 from reports.rowtable import MAX_ROWS
 from reports.site import MARK, pages, texts_of, write_report
@@ -247,7 +249,7 @@ def test_where_speeds_and_rates_come_from(store: Path, tmp_path: Path) -> None:
     made(store, tmp_path)
     text = flat((tmp_path / "provenance.html").read_text())
     assert "device jetson-tk1 326.4 GFLOP/s Mu et al. 2024" in text
-    assert "link 4g 11.22 Mbit/s Mu et al. 2024 (QHO), Table III" in text
+    assert "link 4g 11.22 Mb/s Mu et al. 2024 (QHO), Table III" in text
     assert "convention qho2024" in text
     own = [Checked(current(timed("all_local", link="rate[rate_bps=123000.0]")))]
     write_report(own, [], tmp_path / "own", Catalog())
@@ -864,3 +866,12 @@ def test_figures_of_what_ships_need_no_row_of_the_store() -> None:
     for reads in ("tables", "recipe study", "code study", "comparison"):
         assert reads in kinds
         assert shipped_facts(reads) is not None
+
+
+# Numbers as people read them.
+
+
+def test_rates_and_ratios_of_infinity_are_told() -> None:
+    assert rate_text(11.22e6) == "11.2 Mb/s"
+    assert (rate_text(math.inf), rate_text(math.nan)) == ("infinite", "")
+    assert (times_text(math.inf), times_text(math.nan)) == ("infinite", "")

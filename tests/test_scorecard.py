@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from benchmarks.catalog import Catalog
 from benchmarks.freshness import Checked, check, one_per_cell
 from coinfer.accuracy.recipe import PAPER
-from coinfer.errors import UnknownNameError
+from coinfer.errors import CoinferError, UnknownNameError
 from coinfer.plan import Plan, Source
 from reproduce.claims import Claim, NetworkMeasure, papers, parse_claims
 from reproduce.collect import tables_needed
@@ -467,7 +467,18 @@ def test_a_table_that_is_given_comes_before_the_shipped_one() -> None:
     assert found[0].table is given
     one = judge(claimed("Q-acc-alexnet.1"), Facts.of([], tables=found))
     assert one.verdict == "reproduced"
-    assert tables_needed([c for c in QHO.claims if not c.measured], [given]) == []
+
+
+def test_a_table_that_would_decide_nothing_is_refused() -> None:
+    given = table(_flagged({"unpruned": 874}))
+    others = [claim for claim in QHO.claims if not claim.measured]
+    assert tables_needed(others) == []
+    with pytest.raises(CoinferError, match="decides none of these claims; .* among none"):
+        tables_needed(others, [given])
+    with pytest.raises(CoinferError, match="decides none .* among alexnet-cifar, qho, cifar10"):
+        tables_needed(MEASURED_CLAIMS, [table(_flagged({"unpruned": 874}), data="digits")])
+    with pytest.raises(CoinferError, match="is the second of its kind"):
+        tables_needed(MEASURED_CLAIMS, [given, given])
 
 
 def test_the_recipe_is_named_and_the_test_set_changes_nothing() -> None:

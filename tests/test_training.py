@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from torch import nn
 
 from coinfer.accuracy import checkpoints
 from coinfer.accuracy.checkpoints import Checkpoint
+from coinfer.accuracy.cli import cache as commands
+from coinfer.accuracy.cli import check_recipe
 from coinfer.accuracy.pretrain import check_classes, he_init, kept, pretrain
 from coinfer.accuracy.recipe import PAPER, Phase, Recipe, pretrain_recipe, recipe
 from coinfer.accuracy.training import Setup, correct, substream, train
@@ -355,3 +358,21 @@ def test_data_that_do_not_fit_the_network(digits: Splits) -> None:
     two = replace(digits, train=replace(digits.train, classes=("a", "b")))
     with pytest.raises(CoinferError, match="has 10 outputs, the data 2 classes"):
         check_classes(model_spec("alexnet-cifar"), two)
+
+
+def test_a_recipe_that_wants_more_images_than_there_are_is_refused(digits: Splits) -> None:
+    check_recipe(recipe("digits"), digits)
+    check_recipe(recipe("untrained"), digits)
+    with pytest.raises(CoinferError, match=r"quick trains on 6,400 images.*accepted: .*digits"):
+        check_recipe(recipe("quick"), digits)
+
+
+def test_weights_are_kept_unless_their_deletion_is_agreed_to() -> None:
+    weights = checkpoints.folder() / "some.pt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    done = CliRunner().invoke(commands, ["clear"], input="n\n")
+    assert (done.exit_code, weights.exists()) == (0, True)
+    assert "nothing deleted" in done.output
+    assert CliRunner().invoke(commands, ["clear"], input="y\n").exit_code == 0
+    assert not weights.exists()

@@ -11,6 +11,7 @@ from coinfer.clitypes import MODEL
 
 if TYPE_CHECKING:
     from coinfer.accuracy.checkpoints import Checkpoint
+    from coinfer.accuracy.recipe import Recipe
     from coinfer.data.images import Splits
     from coinfer.models import ModelSpec
 
@@ -136,6 +137,7 @@ def measure(plan: Path, **options: Any) -> None:
     for file in options["part_files"]:
         parts = parts.with_classes(classes_defined_in(load_file(Path(file))))
     splits = load_splits(options["data"])
+    check_recipe(chosen, splits)
     spec = model_spec(wanted.model)
     parent = find_parent(spec, splits, options["parent"], options["parent_seed"])
     result = build_and_measure(
@@ -199,8 +201,9 @@ def cache_clear(yes: bool) -> None:
     """Delete all kept weights; `coinfer pretrain` makes them again."""
     from coinfer.accuracy.checkpoints import clear, folder
 
-    if not yes:
-        click.confirm(f"delete all weights in '{folder()}'?", abort=True)
+    if not yes and not click.confirm(f"delete all weights in '{folder()}'?"):
+        click.echo("nothing deleted")
+        return
     click.echo(f"{clear()} files deleted")
 
 
@@ -277,6 +280,27 @@ def check_device(name: str) -> None:
         return
     if found.type != "cuda" or not torch.cuda.is_available():
         raise CoinferError(f"torch device '{name}' is not there; {accepted}")
+
+
+def check_recipe(chosen: Recipe, data: Splits) -> None:
+    """Refuse a recipe that needs more training images than a data set has.
+
+    Raises:
+        CoinferError: naming both numbers and the recipes that the data set is large enough for.
+    """
+    from coinfer.accuracy.recipe import RECIPES
+    from coinfer.errors import CoinferError
+
+    def needs(recipe: Recipe) -> int:
+        return max((phase.images or 1 for phase in recipe.phases), default=0)
+
+    have = len(data.train)
+    if needs(chosen) > have:
+        accepted = ", ".join(name for name, one in RECIPES.items() if needs(one) <= have)
+        raise CoinferError(
+            f"recipe {chosen.name} trains on {needs(chosen):,} images, data set {data.name} has "
+            f"{have:,} to train on; accepted: {accepted}"
+        )
 
 
 def say_passes(label: str) -> Any:

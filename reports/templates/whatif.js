@@ -83,7 +83,7 @@ const whatif = (() => {
     hardware("device", data.devices);
     hardware("server", data.servers);
     field("link").append(option("rate", "a rate"), option("radio", "a radio: bandwidth and SNR"),
-      ...data.links.map((link, i) => option(i, `${link.ref} (${link.rate_bps === null ? scaled(link.bandwidth_hz, "Hz") : scaled(link.rate_bps, "bit/s")})`)));
+      ...data.links.map((link, i) => option(i, `${link.ref} (${link.rate_bps === null ? scaled(link.bandwidth_hz, "Hz") : scaled(link.rate_bps, "b/s")})`)));
 
     const conventions = () => {
       const own = data.groups.filter((group) => group.model === field("model").value);
@@ -124,8 +124,8 @@ const whatif = (() => {
       }
       const at = question();
       const maxLoss = Number(field("loss").value) / 100;
-      document.getElementById("rate-out").textContent = scaled(at.rate_bps, "bit/s");
-      document.getElementById("snr-out").textContent = `${field("snr").value} dB: ${scaled(at.rate_bps, "bit/s")}`;
+      document.getElementById("rate-out").textContent = scaled(at.rate_bps, "b/s");
+      document.getElementById("snr-out").textContent = `${field("snr").value} dB: ${scaled(at.rate_bps, "b/s")}`;
       document.getElementById("loss-out").textContent = `${Number(field("loss").value)} points`;
       for (const name of ["rate", "snr", "loss"]) {
         field(name).setAttribute("aria-valuetext", document.getElementById(`${name}-out`).textContent);
@@ -181,7 +181,7 @@ const whatif = (() => {
         body.append(row);
       }
       const absent = data.methods.map((_, i) => i).filter((i) => group.plans.some((plan) => plan[METHOD] === i) && !found.some(([method]) => method === i));
-      said.textContent = (winner ? `${data.methods[winner[0]].label} is fastest: ${secondsText(winner[1].time.total_s)} at ${scaled(at.rate_bps, "bit/s")}.` : "No plan keeps within that loss.")
+      said.textContent = (winner ? `${data.methods[winner[0]].label} is fastest: ${secondsText(winner[1].time.total_s)} at ${scaled(at.rate_bps, "b/s")}.` : "No plan keeps within that loss.")
         + (absent.length ? ` No plan within that loss, or none whose loss is known: ${absent.map((i) => data.methods[i].label).join(", ")}.` : "");
     };
 
