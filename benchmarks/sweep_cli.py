@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from benchmarks.sweep import Step
     from benchmarks.trainings import Training
     from coinfer.accuracy.checkpoints import Checkpoint
+    from coinfer.accuracy.table import Origin
     from coinfer.data.images import Splits
     from coinfer.plan import Task
 
@@ -193,7 +194,6 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     from coinfer.accuracy.cli import check_recipe
     from coinfer.accuracy.families import UNTRAINED
     from coinfer.accuracy.recipe import recipe
-    from coinfer.accuracy.table import Origin
     from coinfer.errors import CoinferError
     from coinfer.tasks import make_task
 
@@ -205,30 +205,48 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     check_recipe(chosen, splits)
     every = box.every()
     count = min(options["samples"], options["samples"] if every is None else len(every))
-    origin = Origin(
-        name=out.stem,
-        model=base.plan.model,
-        family=box.name,
-        target=count,
-        seed=base.seed,
-        recipe=chosen,
-        parent_sha256=parent.sha256,
-        parent=dict(parent.about),
-        data=splits.name,
-        data_hash=splits.hash,
-    )
+    base = replace(base, recipe=chosen)
+    origin = origin_of(out, box.name, count, base, parent, splits)
     with sigterm_interrupts():
         for step in run_sweep(
             out,
             box,
             origin,
-            replace(base, recipe=chosen),
+            base,
             count,
             executor=options["executor"],
             jobs=options["jobs"],
             address=options["address"],
         ):
             say_step(step)
+
+
+def origin_of(
+    out: Path, family: str, target: int, base: Training, parent: Checkpoint, splits: Splits
+) -> Origin:
+    """Return what all rows of a table have in common.
+
+    Args:
+        out: of the table, which is named after it.
+        family: of the plans.
+        target: rows that it is to have.
+        base: what all trainings have in common, their recipe included.
+        parent, splits: weights and data that every one starts from.
+    """
+    from coinfer.accuracy.table import Origin
+
+    return Origin(
+        name=out.stem,
+        model=base.plan.model,
+        family=family,
+        target=target,
+        seed=base.seed,
+        recipe=base.recipe,
+        parent_sha256=parent.sha256,
+        parent=dict(parent.about),
+        data=splits.name,
+        data_hash=splits.hash,
+    )
 
 
 def say_step(step: Step) -> None:

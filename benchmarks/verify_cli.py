@@ -10,7 +10,7 @@ import click
 
 from benchmarks.matrix_options import SELECTIONS
 from benchmarks.shared_options import FILE, JOBS
-from benchmarks.sweep_cli import prepare, say_step, training_options
+from benchmarks.sweep_cli import origin_of, prepare, say_step, training_options
 from coinfer.clitypes import MODEL
 from methods.cli import METHOD_FILE
 
@@ -62,7 +62,6 @@ def verify(
     from benchmarks.verify import FAMILY, chosen_plans, measured_by, run_verification
     from coinfer.accuracy.cli import check_recipe
     from coinfer.accuracy.recipe import recipe
-    from coinfer.accuracy.table import Origin
     from coinfer.errors import CoinferError
 
     plans: dict[str, Plan] = {}
@@ -84,24 +83,14 @@ def verify(
             f"recipe {chosen.name} is to measure none of the {len(plans)} plans of {model}; plans "
             "that nobody trains are measured by recipe untrained, all others by any other"
         )
-    origin = Origin(
-        name=out.stem,
-        model=base.plan.model,
-        family=FAMILY,
-        target=len(wanted),
-        seed=base.seed,
-        recipe=chosen,
-        parent_sha256=parent.sha256,
-        parent=dict(parent.about),
-        data=splits.name,
-        data_hash=splits.hash,
-    )
+    base = replace(base, recipe=chosen, part_files=method_files)
+    origin = origin_of(out, FAMILY, len(wanted), base, parent, splits)
     with sigterm_interrupts():
         for step in run_verification(
             out,
             wanted,
             origin,
-            replace(base, recipe=chosen, part_files=method_files),
+            base,
             executor=options["executor"],
             jobs=options["jobs"],
             address=options["address"],
