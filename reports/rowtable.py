@@ -169,7 +169,7 @@ def _row(one: Checked, parts: Sequence[str], numbers: Mapping[str, int]) -> dict
         "link": _link_text(cell),
         "status": result.status,
         "reason": result.reason,
-        "rate": "" if result.rate_bps is None else rate_text(result.rate_bps),
+        "rate": "" if result.rate_bps is None else rate_text(result.rate_bps) or "infinite",
         "cut": (str(cut["index"]), str(cut["after"])) if cut else ("", ""),
         "total": "" if total is None else seconds_text(total),
         "seconds": total,

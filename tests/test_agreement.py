@@ -189,7 +189,8 @@ def test_a_table_of_the_small_network_itself_is_refused() -> None:
 
 def test_without_a_table_of_the_small_network_it_says_so(tmp_path: Path) -> None:
     path = tmp_path / "other.csv"
-    write_table(path, replace(small(), origin=replace(small().origin, family="none-such")))
+    other = replace(small().origin, model="alexnet", family="none-such")
+    write_table(path, replace(small(), origin=other))
     with pytest.raises(CoinferError, match="ships for family none-such"):
         CliRunner().invoke(
             reproduce,
