@@ -49,7 +49,7 @@ def scaled(value: float, unit: str) -> str:
 
 
 def rate_text(rate_bps: float) -> str:
-    """A rate with three digits: `14.7 kb/s`; '' where it is not known, which infinity stands for."""
+    """A rate with three digits: `14.7 kb/s`; '' where it is unknown (infinity)."""
     return scaled(float(f"{rate_bps:.3g}"), "b/s") if math.isfinite(rate_bps) else ""
 
 
