@@ -85,7 +85,8 @@ def salvaged(path: Path, problem: UnreadableStoreError) -> Iterator[Salvaged]:
         problem: why it cannot be read as a store.
 
     Raises:
-        CoinferError: when not one row can be read, or the file cannot be.
+        UnreadableStoreError: when not one row can be read.
+        CoinferError: when the file cannot be read at all.
     """
     with Store.scratch(path) as store:
         try:
@@ -100,8 +101,9 @@ def salvaged(path: Path, problem: UnreadableStoreError) -> Iterator[Salvaged]:
         count = store.count()
         if not count:
             # The problem's own words advise what was just tried in vain.
-            raise CoinferError(
-                f"store '{path}': {problem.problem}; not one row of it can be read"
+            raise UnreadableStoreError(
+                f"store '{path}': {problem.problem}; not one row of it can be read",
+                problem.problem,
             ) from problem
         ((with_run,),) = store.query("SELECT count(*) FROM row_runs")
         yield Salvaged(store, count, max(0, found.highest - count), count - with_run)

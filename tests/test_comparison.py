@@ -44,9 +44,13 @@ def write(folder: Path, evaluations: int, medians: Mapping[str, tuple[float, flo
                     *[relative[i]] * 3, "analytic, predicted",
                 ), strict=True))
             )  # fmt: skip
-            runs.append(dict(zip(RUNS, (
-                "jetson-tk1", link, name, 0, evaluations, 0, int(found), best * relative[i],
-                relative[i], 0.75), strict=True)))  # fmt: skip
+            runs += [
+                dict(zip(RUNS, (
+                    "jetson-tk1", link, name, seed, evaluations, 0, int(found),
+                    best * relative[i], relative[i], 0.75,
+                ), strict=True))
+                for seed in range(3)
+            ]  # fmt: skip
             for step, factor in ((1, math.inf), (evaluations // 2, 2.0), (evaluations, 1.0)):
                 there = relative[i] * factor
                 traces.append(dict(zip(TRACES, (
@@ -61,7 +65,8 @@ def write(folder: Path, evaluations: int, medians: Mapping[str, tuple[float, flo
             writer.writeheader()
             writer.writerows(rows)
     about = {"seeds": [0, 1, 2], "evaluations": evaluations, "table": {"name": "small"},
-             "convention": "qho2024"}  # fmt: skip
+             "convention": "qho2024", "optimisers": dict.fromkeys(medians),
+             "cells": [{"link": link} for link in LINKS]}  # fmt: skip
     (folder / "optimisers.json").write_text(json.dumps(about))
     return folder
 
@@ -87,7 +92,7 @@ def test_a_comparison_is_read_as_it_was_written(tmp_path: Path) -> None:
     ("file", "old", "new", "told"),
     [
         ("optimisers.csv", "median_s", "medium_s", "columns of optimisers.csv"),
-        ("traces.csv", "jetson-tk1,", "", "rows of traces.csv"),
+        ("traces.csv", "jetson-tk1,", "", r"traces\.csv' line 2 is damaged"),
         ("optimisers.json", '"seeds"', '"seed"', "KeyError: 'seeds'"),
         ("optimisers.json", "}", "", "is damaged"),
     ],

@@ -36,11 +36,13 @@ from coinfer.accuracy.sampling import samples
 from coinfer.cachefolder import write_atomically
 from coinfer.data import load_splits
 from coinfer.data.images import Splits
+from coinfer.errors import CoinferError
 from coinfer.models import model_spec
 from coinfer.tasks import make_task
 from reproduce.claims import papers
 from reproduce.collect import tables_needed
 from reproduce.facts import Facts
+from reproduce.measured import Measured
 from reproduce.scorecard import judge_all
 
 NAME = "alexnet-cifar-qho-digits"
@@ -208,11 +210,10 @@ def test_digits_are_never_taken_for_cifar10(monkeypatch: pytest.MonkeyPatch) -> 
     # Not even where it is given for the claims of the paper, which are about CIFAR-10.
     claims = [c for paper in papers().values() for c in paper.claims if c.measured is not None]
     assert {claim.measured.data for claim in claims if claim.measured} == {"cifar10"}
-    given = [one for one in tables_needed(claims, [TABLE]) if one.table.origin.name == NAME]
-    assert len(given) == 1
-    assert {one.verdict for one in judge_all(claims, Facts.of([], tables=given))} == {
-        "not measured"
-    }
+    with pytest.raises(CoinferError, match="digits.* decides none of these claims"):
+        tables_needed(claims, [TABLE])
+    facts = Facts.of([], tables=[Measured(TABLE)])
+    assert {one.verdict for one in judge_all(claims, facts)} == {"not measured"}
 
 
 def write_seeds() -> None:

@@ -30,7 +30,7 @@ from benchmarks.store_rows import (
     RUN_COLUMNS,
     Record,
 )
-from benchmarks.store_schema import DamagedStoreError, UnreadableStoreError
+from benchmarks.store_schema import UnreadableStoreError
 from coinfer.cli import run
 from tests.stores import NEWER, made_older, row
 
@@ -433,14 +433,16 @@ def test_a_file_with_nothing_to_save_stays_refused(tmp_path: Path, path: Path) -
     text = tmp_path / "notes.txt"
     text.write_bytes(random.Random(1).randbytes(100_000))
     with (
-        pytest.raises(UnreadableStoreError, match="not a SQLite file"),
+        pytest.raises(UnreadableStoreError, match="not one row of it can be read") as refused,
         salvaged(text, problem(text)),
     ):
         pass
+    # That is what an export just tried.
+    assert "coinfer export" not in str(refused.value)
     empty = tmp_path / "empty"
     Store.open(empty).close()
     overwrite(empty, root(empty, "rows"), b"\0")
-    with pytest.raises(DamagedStoreError), salvaged(empty, problem(empty)):
+    with pytest.raises(UnreadableStoreError), salvaged(empty, problem(empty)):
         pass
 
 

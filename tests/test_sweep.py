@@ -279,7 +279,9 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(
     for module in (sweep, studies):
         monkeypatch.setattr(module, "run_trainings", Ended())
     path = tmp_path / "t.csv"
-    assert coinfer([command, "alexnet-cifar", "--data", "digits", "-o", str(path)]) == 130
+    asked = [command, "alexnet-cifar", "--data", "digits", "-o", str(path)]
+    recipe = ["--recipe", "digits"] if command == "sweep" else []
+    assert coinfer([*asked, *recipe]) == 130
     assert len(path.read_text().splitlines()) == 1 + 3
 
 
