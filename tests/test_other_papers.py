@@ -155,6 +155,29 @@ def test_what_is_saved_is_relative_to_the_image_and_to_the_partition_at_the_same
     assert judge(CLAIMS["A-f2-comp.2"], facts).ours == pytest.approx(100 * (1 - 1600 / 3000))
 
 
+def test_early_cuts_are_the_first_quarter_and_the_worst_of_any_scheme_decides() -> None:
+    matrix = "cia2021-fig2"
+    png_bits = plane_of(matrix).png_bits
+    assert png_bits is not None
+    assert len(plane_of(matrix).conventions) == 7
+
+    def saving(where: int, share: float) -> Facts:
+        def answers(cell: Cell) -> dict[str, Any]:
+            there = cut_number(cell, matrix) == where and cell.method == "bottlenet++"
+            return {
+                "device_s": 1.0,
+                "uplink_s": 1.0,
+                "uplink_bits": png_bits * (1 - share if there else 1.5),
+            }
+
+        return Facts.of(rows(matrix, answers))
+
+    early = judge(CLAIMS["A-f2-pareto.4"], saving(1, 0.25))
+    assert (early.verdict, early.ours) == ("deviates", pytest.approx(25.0))
+    assert judge(CLAIMS["A-f2-pareto.4"], saving(2, 0.25)).verdict == "reproduced"
+    assert judge(CLAIMS["A-f2-pareto.4"], saving(1, 0.05)).verdict == "reproduced"
+
+
 def test_a_codec_is_a_share_of_the_whole_unpruned_network() -> None:
     def answers(cell: Cell) -> dict[str, Any]:
         cut, own = cut_number(cell), cell.method == "three_step"
