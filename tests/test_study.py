@@ -188,7 +188,7 @@ def test_codes_are_held_against_the_network_without_one(tmp_path: Path) -> None:
     assert marks == list(whole)
     assert whole[sum(phase.images or 45_000 for phase in CPU.phases)] == (CPU.label,)
     # The study's codes start at random.
-    assert "brief-v1" not in [label for labels in whole.values() for label in labels]
+    assert "brief-v2" not in [label for labels in whole.values() for label in labels]
     out = tmp_path / "out"
     run(file(tmp_path, codes()), out, "codes")
     names_written = {*(f"codes.{form}" for form in FORMATS), "codes.csv", "codes.json"}
