@@ -31,6 +31,7 @@ LOG_SPAN = 20.0
 
 # Share of the width of the axes that a name over them may take.
 _NAME_SHARE = 0.13
+_LEVEL_POINTS = 18
 
 # Behind the values over the bars, so that no grid line runs through them.
 _OVER_GRID = {"facecolor": "white", "edgecolor": "none", "pad": 0.3}
@@ -240,14 +241,20 @@ def curves(
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    figure = Figure(figsize=(TWO_COLUMNS_IN, 3.6))
+    places = [x for line in lines for x in line.x] + [mark.x for mark in marks]
+    limits = min(places) / 1.25, max(places) * 1.25
+    levels = _levels([mark.x for mark in marks], limits)
+    # Every line of names over the axes beyond the first makes the figure higher, and nothing else.
+    usual_in = 3.6
+    height_in = usual_in + max(levels, default=0) * _LEVEL_POINTS / 72
+    figure = Figure(figsize=(TWO_COLUMNS_IN, height_in))
+    share = usual_in / height_in
     axis = figure.subplots()
     # Room for the longest name, of letters so wide on average.
     right = min(0.83, 0.98 - 0.0078 * max(len(line.label) for line in lines))
-    figure.subplots_adjust(left=0.075, right=right, top=0.89, bottom=0.235)
+    figure.subplots_adjust(left=0.075, right=right, top=0.89 * share, bottom=0.235 * share)
     axis.set_xscale("log")
-    places = [x for line in lines for x in line.x] + [mark.x for mark in marks]
-    axis.set_xlim(min(places) / 1.25, max(places) * 1.25)
+    axis.set_xlim(*limits)
     # Room for an error bar and half a name above and below.
     least = min(y - e for line in lines for y, e in zip(line.y, line.error, strict=True))
     most = max(y + e for line in lines for y, e in zip(line.y, line.error, strict=True))
@@ -286,14 +293,12 @@ def curves(
                 **{"relpos": (0.0, 0.5), "shrinkA": 0.5, "shrinkB": 0.0},  # not through the name
             },
         )
-    for mark, level in zip(
-        marks, _levels([mark.x for mark in marks], axis.get_xlim()), strict=True
-    ):
+    for mark, level in zip(marks, levels, strict=True):
         axis.axvline(mark.x, color="#606060", linewidth=0.8, linestyle=":", zorder=0.5)
         axis.annotate(
             mark.label,
             (mark.x, 1.0),
-            (0, 2 + 18 * level),
+            (0, 2 + _LEVEL_POINTS * level),
             xycoords=("data", "axes fraction"),
             textcoords="offset points",
             ha="center",
@@ -308,7 +313,13 @@ def curves(
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axis.xaxis.set_minor_formatter(NullFormatter())
     axis.tick_params(axis="x", which="both", bottom=True, length=2.5)
-    figure.text(0.01, 0.011, footnote, fontsize=5.8, color="#404040", va="bottom", linespacing=1.4)
+    figure.text(
+        *(0.01, 0.011 * share, footnote),
+        fontsize=5.8,
+        color="#404040",
+        va="bottom",
+        linespacing=1.4,
+    )
     return figure
 
 
