@@ -391,7 +391,7 @@ def _whole(name: str, value: Any) -> int | None:
     except TypeError:
         raise CoinferError(f"{name} is {value!r}; allowed is a whole number or nothing") from None
     if not -_MOST <= whole < _MOST:
-        raise CoinferError(f"{name} is {whole:.6g}; allowed are whole numbers of 64 bits")
+        raise CoinferError(f"{name} is {str(whole)[:20]}...; allowed: whole numbers of 64 bits")
     return int(whole)
 
 
