@@ -232,6 +232,7 @@ class DaskEngine:
             from distributed import Client, LocalCluster
         self._limit = jobs
         self._futures: dict[int, Any] = {}
+        self._calls: dict[int, tuple[Callable[..., Any], tuple[Any, ...]]] = {}
         self._done: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
         with ExitStack() as opened:
             # What goes wrong becomes a row, or one line of ours, not a traceback in between.
@@ -265,42 +266,51 @@ class DaskEngine:
         """Start a job; it is never taken from an earlier one's result."""
         with self._connected():
             future = self._client.submit(function, *arguments, pure=False, retries=0)
-        self._futures[job] = future
+        self._futures[job], self._calls[job] = future, (function, arguments)
         future.add_done_callback(lambda done: self._done.put((job, done)))
 
     def wait(self, timeout_s: float) -> Iterable[Done]:
         """Yield the jobs that finished."""
         for job, future in _drained(self._done, timeout_s):
-            yield self._settled(job, future)
+            del self._futures[job]
+            function, arguments = self._calls.pop(job)
+            if future.status == "lost":  # its worker died since, and the result with it
+                self.submit(job, function, *arguments)
+            else:
+                yield self._settled(job, future)
 
     def close(self) -> None:
         """Cancel what runs; end the workers if they are ours."""
         for future in self._futures.values():
             future.cancel(force=True)
         self._futures.clear()
+        self._calls.clear()
         self._open.close()
 
     def _settled(self, job: int, future: Any) -> Done:
         from distributed import KilledWorker
 
-        del self._futures[job]
-        if future.status in ("cancelled", "lost"):
-            raise CoinferError("the Dask scheduler went away; what was committed is kept")
         try:
             return Done(job, future.result())
         except KilledWorker:
             return Done(job, died=True)
         except Exception as error:
-            return Done(job, error=error)
+            if future.status == "error":  # it is the job's own
+                return Done(job, error=error)
+            raise _no_more_dask(error) from None
 
     @contextmanager
     def _connected(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise CoinferError(
-                f"the Dask scheduler went away ({_line(error)}); what was committed is kept"
-            ) from None
+            raise _no_more_dask(error) from None
+
+
+def _no_more_dask(error: Exception) -> CoinferError:
+    return CoinferError(
+        f"the Dask scheduler went away ({_line(error)}); what was committed is kept"
+    )
 
 
 class RayEngine:

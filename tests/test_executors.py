@@ -13,14 +13,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from benchmarks import engines
-from benchmarks.engines import make_engine
+from benchmarks.engines import DaskEngine, Done, make_engine
 from benchmarks.matrix import load
 from coinfer.errors import CoinferError
 from tests.running import Bench, by_status, wait_until
@@ -139,6 +139,59 @@ def test_a_running_dask_scheduler_is_used_and_left_running(bench: Bench) -> None
             # It was the cluster that computed, both times.
             assert process.pid not in {pid for pid, *_ in bench.log()}
     assert set(bench.asked().values()) == {2}
+
+
+def signed(folder: Path) -> str:
+    """A job that leaves its process's number; from the second time on, not until it may go."""
+    with (folder / "signed").open("a") as log:
+        log.write(f"{os.getpid()}\n")
+    while len(signatures(folder)) > 1 and not (folder / "go").exists():
+        time.sleep(0.01)
+    return "done"
+
+
+def signatures(folder: Path) -> list[int]:
+    file = folder / "signed"
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def wait_for(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60.0
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+@needs("distributed")
+def test_a_result_that_is_lost_with_its_worker_is_asked_for_again(tmp_path: Path) -> None:
+    engine = make_engine("dask", 2, None)
+    assert isinstance(engine, DaskEngine)
+    try:
+        engine.submit(7, signed, tmp_path)
+        wait_for(lambda: engine._futures[7].status == "finished")
+        os.kill(signatures(tmp_path)[0], signal.SIGKILL)  # before anybody fetched the result
+        wait_for(lambda: engine._futures[7].status == "lost")
+        assert list(engine.wait(1.0)) == []
+        (tmp_path / "go").touch()
+        assert list(engine.wait(60.0)) == [Done(7, "done")]
+        assert list(engine.wait(0.0)) == []
+    finally:
+        engine.close()
+
+
+@needs("distributed")
+def test_what_a_scheduler_takes_with_it_ends_the_run_in_a_line(tmp_path: Path) -> None:
+    with dask_cluster() as address:
+        engine = make_engine("dask", None, address)
+        assert isinstance(engine, DaskEngine)
+        engine.submit(7, signed, tmp_path)
+        wait_for(lambda: engine._futures[7].status == "finished")
+    try:
+        with pytest.raises(CoinferError, match="the Dask scheduler went away") as caught:
+            list(engine.wait(1.0))
+        assert len(str(caught.value).splitlines()) == 1
+    finally:
+        engine.close()
 
 
 @pytest.mark.parametrize("executor", ["dask", "ray"])
