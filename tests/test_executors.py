@@ -44,7 +44,7 @@ def needs(package: str) -> pytest.MarkDecorator:
 
 
 # Long enough for a new worker's first imports on a busy machine.
-PATIENCE_S = "6"
+PATIENCE_S = "10"
 
 CLUSTERS = pytest.mark.parametrize(
     "executor",
