@@ -14,6 +14,12 @@ from coinfer.accuracy.table import Origin, Sample, Table, in_order, read_table, 
 from coinfer.errors import CoinferError
 from coinfer.records import check_output
 
+# What the rows of one table have in common.
+_SAME = (
+    *("model", "family", "seed", "recipe", "parent_sha256", "data_hash"),
+    *("sobol_first", "max_accuracy_loss"),
+)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -38,7 +44,6 @@ def run_sweep(
     base: Training,
     count: int,
     *,
-    max_loss: float = 0.02,
     executor: str = "joblib",
     jobs: int | None = None,
     address: str | None = None,
@@ -55,7 +60,6 @@ def run_sweep(
         origin: what all rows have in common; a table of another origin is refused.
         base: parent, data, recipe, seed and device of every training; the plan is replaced.
         count: plans wanted.
-        max_loss: the accuracy floor lies so far below the baseline, for adaptive points.
         executor, jobs, address: as `benchmarks.trainings.run_trainings`.
 
     Raises:
@@ -69,7 +73,14 @@ def run_sweep(
         while True:
             measured: dict[str, float | None] = dict.fromkeys(table.failed)
             measured |= {s.measurement.plan.hash: s.measurement.val_accuracy for s in table.samples}
-            design = samples(box, count, base.seed, measured, max_loss=max_loss)
+            design = samples(
+                box,
+                count,
+                base.seed,
+                measured,
+                sobol_first=origin.sobol_first,
+                max_accuracy_loss=origin.max_accuracy_loss,
+            )
             todo = [point for point in design if point.plan.hash not in measured]
             yield Step(len(design) - len(todo), count)
             if not todo:
@@ -101,7 +112,7 @@ def begun(path: Path, origin: Origin) -> Table:
     if not path.exists():
         return Table(origin)
     table = read_table(path, unfinished=True)
-    for field in ("model", "family", "seed", "recipe", "parent_sha256", "data_hash"):
+    for field in _SAME:
         found, wanted = getattr(table.origin, field), getattr(origin, field)
         if found != wanted:
             shown = [getattr(value, "label", value) for value in (found, wanted)]

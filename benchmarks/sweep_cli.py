@@ -174,6 +174,21 @@ def prepare(model: str, options: dict[str, Any]) -> tuple[Training, Checkpoint, 
     help="How to train every plan.  [default: quick; untrained for quantised]",
 )
 @click.option("--resume", is_flag=True, help="Go on with a table that is there.")
+@click.option(
+    "--sobol-first",
+    type=int,
+    default=32,
+    show_default=True,
+    help="Sobol points before the first plans near the accuracy floor; a table of few plans wants "
+    "fewer.",
+)
+@click.option(
+    "--max-accuracy-loss",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="That floor: loss allowed, 0 to 1.",
+)
 @training_options
 def sweep(model: str, out: Path, **options: Any) -> None:
     """Measure a design of plans for real and write a table that an accuracy predictor learns from.
@@ -194,6 +209,7 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     from coinfer.accuracy.cli import check_recipe
     from coinfer.accuracy.families import UNTRAINED
     from coinfer.accuracy.recipe import recipe
+    from coinfer.accuracy.sampling import check_sobol_first
     from coinfer.errors import CoinferError
     from coinfer.tasks import make_task
 
@@ -206,7 +222,11 @@ def sweep(model: str, out: Path, **options: Any) -> None:
     every = box.every()
     count = min(options["samples"], options["samples"] if every is None else len(every))
     base = replace(base, recipe=chosen)
-    origin = origin_of(out, box.name, count, base, parent, splits)
+    origin = replace(
+        origin_of(out, box.name, count, base, parent, splits),
+        sobol_first=check_sobol_first(options["sobol_first"]),
+        max_accuracy_loss=options["max_accuracy_loss"],
+    )
     with sigterm_interrupts():
         for step in run_sweep(
             out,

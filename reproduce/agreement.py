@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coinfer.accuracy.sampling import FIRST as SOBOL_POINTS
 from coinfer.accuracy.sampling import DesignPoint, corners, samples
 from coinfer.accuracy.table import Sample
 from coinfer.errors import CoinferError
@@ -107,7 +106,8 @@ def pairs(small: Measured, large: Measured) -> tuple[Pair, ...]:
             f"{told} are of {' on '.join(small.place[1:])} and {' on '.join(large.place[1:])}; "
             "ranks are compared within one family of plans and one data set"
         )
-    designs = [_beginning(one) for one in (small, large)]
+    first = min(one.table.origin.sobol_first for one in (small, large))
+    designs = [_beginning(one, first) for one in (small, large)]
     if not _alike(small, large, *designs):
         raise CoinferError(
             f"the designs of {told} do not begin with the same points: they take one seed, and "
@@ -126,9 +126,9 @@ def pairs(small: Measured, large: Measured) -> tuple[Pair, ...]:
 
 
 @lru_cache(maxsize=8)  # asked for every pair of tables, by every file that is written
-def _beginning(measured: Measured) -> tuple[DesignPoint, ...]:
-    """The points of a table's design that do not depend on what was measured."""
-    count = len(corners(measured.box)) + SOBOL_POINTS
+def _beginning(measured: Measured, first: int) -> tuple[DesignPoint, ...]:
+    """Corners and the first Sobol points of a table's design, which depend on no measurement."""
+    count = len(corners(measured.box)) + first
     return samples(measured.box, count, measured.table.origin.seed)
 
 

@@ -14,7 +14,7 @@ from scipy.stats import qmc  # type: ignore[import-untyped]
 
 from coinfer.accuracy.box import Box, search_box
 from coinfer.accuracy.families import FAMILIES
-from coinfer.accuracy.sampling import FIRST, ROUND, DesignPoint, corners, samples
+from coinfer.accuracy.sampling import ROUND, SOBOL_FIRST, DesignPoint, corners, samples
 from coinfer.accuracy.sampling import _spread as spread
 from coinfer.errors import CoinferError
 from coinfer.plan import Plan
@@ -136,16 +136,39 @@ def test_half_is_sobol_and_half_adaptive_and_no_plan_comes_twice() -> None:
     assert len({point.plan.hash for point in points}) == TOTAL == len(measured)
     why = [point.why for point in points]
     behind = why[why.index("sobol") :]
-    assert behind[: 2 * FIRST] == [*["sobol"] * FIRST, *["adaptive"] * FIRST]
-    assert behind[2 * FIRST :][: 2 * ROUND] == [*["sobol"] * ROUND, *["adaptive"] * ROUND]
+    assert behind[: 2 * SOBOL_FIRST] == [*["sobol"] * SOBOL_FIRST, *["adaptive"] * SOBOL_FIRST]
+    assert behind[2 * SOBOL_FIRST :][: 2 * ROUND] == [*["sobol"] * ROUND, *["adaptive"] * ROUND]
     assert abs(why.count("sobol") - why.count("adaptive")) <= ROUND
+
+
+def test_a_table_of_few_plans_comes_to_the_floor_earlier() -> None:
+    found = box("small", "qho")
+    spoken_of = len(corners(found))
+    points, measured = sweep(found, spoken_of + 20, sobol_first=8)
+    kinds = ["corner"] * spoken_of + (["sobol"] * 8 + ["adaptive"] * 8) * 2
+    assert [point.why for point in points] == kinds[: spoken_of + 20]
+    # It begins as a long one does, and takes up the sequence where it left it.
+    long = [point.plan for point in samples(found, TOTAL, 0)]
+    drawn = [point.plan for point in points if point.why == "sobol"]
+    assert drawn == long[spoken_of:][: len(drawn)]
+    near, far = (
+        np.median([abs(measured[p.plan.hash] - 0.88) for p in points if p.why == why])
+        for why in ("adaptive", "sobol")
+    )
+    assert near < far
+
+
+@pytest.mark.parametrize("sobol_first", [0, -1, 17, 40])
+def test_rounds_are_whole(sobol_first: int) -> None:
+    with pytest.raises(CoinferError, match=f"sobol_first is {sobol_first}; (accepted|allowed) is"):
+        samples(box("small", "qho"), 10, 0, sobol_first=sobol_first)
 
 
 def test_adaptive_points_are_nearer_to_the_floor() -> None:
     found = box("small", "qho")
     for floor, options in (
         (0.88, {}),  # 2 points below the unpruned network's 0.9
-        (0.80, {"max_loss": 0.1}),
+        (0.80, {"max_accuracy_loss": 0.1}),
         (0.82, {"baseline": 0.84}),
     ):
         points, measured = sweep(found, 70, **options) if options else full_sweep()
@@ -181,7 +204,7 @@ def test_a_killed_sweep_goes_on_identically() -> None:
     points, measured = full_sweep()
     found = box("small", "qho")
     # Killed in the middle of the first adaptive round, and then measured in small portions.
-    some = dict(list(measured.items())[: len(corners(found)) + FIRST + 5])
+    some = dict(list(measured.items())[: len(corners(found)) + SOBOL_FIRST + 5])
     again, labels = sweep(found, 80, at_once=7, start=some)
     assert again == points[:80]
     assert labels == {point.plan.hash: measured[point.plan.hash] for point in points[:80]}

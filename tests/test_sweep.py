@@ -155,6 +155,8 @@ def test_a_larger_sweep_tops_a_table_up(
         ({"seed": 1}, "seed"),
         ({"data_hash": "00"}, "data_hash"),
         ({"family": "qho"}, "family"),
+        ({"sobol_first": 8}, "sobol_first 32, now it is 8"),
+        ({"max_accuracy_loss": 0.05}, "max_accuracy_loss 0.02, now it is 0.05"),
     ],
 )
 def test_origins_are_never_mixed(
@@ -170,6 +172,19 @@ def test_origins_are_never_mixed(
     with pytest.raises(CoinferError, match=f"was begun with {field}"):
         go(monkeypatch, path, box, Workers(), origin=replace(ORIGIN, **change))
     assert path.read_bytes() == before
+
+
+def test_a_short_table_comes_to_plans_near_its_own_floor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box
+) -> None:
+    path = tmp_path / "t.csv"
+    origin = replace(ORIGIN, sobol_first=4, max_accuracy_loss=0.05)
+    go(monkeypatch, path, box, Workers(), origin=origin, count=20)
+    table = read_table(path)
+    assert table.origin == origin
+    why = [sample.why for sample in table.samples]
+    first = why.index("sobol")
+    assert why[first : first + 9] == [*["sobol"] * 4, *["adaptive"] * 4, "sobol"]
 
 
 def test_a_table_has_one_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, box: Box) -> None:

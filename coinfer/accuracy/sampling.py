@@ -33,9 +33,11 @@ Why = Literal["corner", "sobol", "adaptive", "every"]
 Measured = Mapping[str, float | None]
 
 # The design behind the corners: so many Sobol points, as many adaptive ones in rounds, and then
-# rounds of both in turn.
-FIRST = 32
+# rounds of both in turn. A table of few plans, each of them dear, begins with fewer.
+SOBOL_FIRST = 32
 ROUND = 16
+# Points; the accuracy floor that adaptive points are to be near lies so far below the baseline.
+MAX_ACCURACY_LOSS = 0.02
 
 # What guides an adaptive round: the paper's choice.
 _GUIDE = "GradientBoostingRegressor"
@@ -74,7 +76,8 @@ def samples(
     seed: int,
     measured: Measured | None = None,
     *,
-    max_loss: float = 0.02,
+    sobol_first: int = SOBOL_FIRST,
+    max_accuracy_loss: float = MAX_ACCURACY_LOSS,
     baseline: float | None = None,
 ) -> tuple[DesignPoint, ...]:
     """Return as much of the design as is known by now, up to `n` plans, no two alike.
@@ -88,15 +91,18 @@ def samples(
         seed: of the design.
         measured: validation accuracies by `Plan.hash`, None for a plan that cannot be measured.
             Plans that are not in the design change nothing.
-        max_loss: the accuracy floor lies so far below the baseline.
+        sobol_first: Sobol points before the first adaptive one; a round has no more.
+        max_accuracy_loss: the accuracy floor lies so far below the baseline.
         baseline: accuracy of the unpruned network. By default that of its corner or, in a family
             that always encodes, the best one measured.
 
     Raises:
-        CoinferError: when an accuracy is not in 0..1, or the seed or `n` is negative.
+        CoinferError: when an accuracy is not in 0..1, the seed or `n` is negative, or
+            `sobol_first` is not of whole rounds.
     """
     whole_number("samples", n)
     whole_number("seed", seed)
+    check_sobol_first(sobol_first)
     known = {} if measured is None else dict(measured)
     for plan, accuracy in known.items():
         if accuracy is not None and not 0 <= accuracy <= 1:
@@ -105,7 +111,20 @@ def samples(
                 "None where it cannot be measured"
             )
 
-    return tuple(islice(_sequence(box, seed, known, max_loss, baseline), n))
+    return tuple(islice(_sequence(box, seed, known, sobol_first, max_accuracy_loss, baseline), n))
+
+
+def check_sobol_first(sobol_first: int) -> int:
+    """Return a number of Sobol points before the first adaptive one.
+
+    Raises:
+        CoinferError: when it is more than a round, and not of whole rounds.
+    """
+    if whole_number("sobol_first", sobol_first, low=1) > ROUND and sobol_first % ROUND:
+        raise CoinferError(
+            f"sobol_first is {sobol_first}; accepted is 1 to {ROUND}, or a multiple of {ROUND}"
+        )
+    return sobol_first
 
 
 def corners(box: Box) -> tuple[Plan, ...]:
@@ -163,7 +182,12 @@ class _Design:
 
 
 def _sequence(
-    box: Box, seed: int, measured: Measured, max_loss: float, baseline: float | None
+    box: Box,
+    seed: int,
+    measured: Measured,
+    sobol_first: int,
+    max_accuracy_loss: float,
+    baseline: float | None,
 ) -> Iterator[DesignPoint]:
     """Yield the design up to the first adaptive round for which accuracies are missing."""
     design = _Design(box)
@@ -172,21 +196,24 @@ def _sequence(
         for plan in box.plans(every):
             yield DesignPoint(plan, "every")
         return
-    first = corners(box)
-    for plan in design.new(first, len(first)):
+    spoken_of = corners(box)
+    for plan in design.new(spoken_of, len(spoken_of)):
         yield DesignPoint(plan, "corner")
     sobol = _sobol(box, seed)
-    rounds = FIRST // ROUND
+    size = min(sobol_first, ROUND)
+    rounds = sobol_first // size
     kinds = chain(["sobol"] * rounds, ["adaptive"] * rounds, cycle(["sobol", "adaptive"]))
     for number, kind in enumerate(kinds):
         if kind == "adaptive":
             if not design.plans.keys() <= measured.keys():
                 return
-            near = _near_floor(design, measured, max_loss, baseline, seed=(seed, number))
-            for plan in design.new(near, ROUND):
+            near = _near_floor(
+                design, measured, size, max_accuracy_loss, baseline, seed=(seed, number)
+            )
+            for plan in design.new(near, size):
                 yield DesignPoint(plan, "adaptive")
             continue
-        for _ in range(ROUND):
+        for _ in range(size):
             found = next(design.new(islice(sobol, _PATIENCE), 1), None)
             if found is None:
                 return  # the box holds no more
@@ -206,7 +233,8 @@ def _sobol(box: Box, seed: int) -> Iterator[Plan]:
 def _near_floor(
     design: _Design,
     measured: Measured,
-    max_loss: float,
+    size: int,
+    max_accuracy_loss: float,
     baseline: float | None,
     seed: tuple[int, int],
 ) -> Iterator[Plan]:
@@ -215,7 +243,8 @@ def _near_floor(
     Args:
         design: what was measured.
         measured: its accuracies.
-        max_loss, baseline: as of `samples`.
+        size: plans of the round.
+        max_accuracy_loss, baseline: as of `samples`.
         seed: of the round.
 
     Raises:
@@ -230,7 +259,7 @@ def _near_floor(
     if baseline is None:
         unpruned = np.array([plan.unchanged for plan in design.plans.values()])[known]
         baseline = float(accuracy[unpruned][0] if unpruned.any() else accuracy.max())
-    floor = baseline - max_loss
+    floor = baseline - max_accuracy_loss
     guide = fit(_GUIDE, box.variables, features, accuracy)
 
     rng = np.random.default_rng(seed)
@@ -248,9 +277,9 @@ def _near_floor(
         if row not in taken:
             taken.add(row)
             near.append(index)
-    choice = candidates.take(np.array(near[: _CHOICE * ROUND], dtype=np.int64))
+    choice = candidates.take(np.array(near[: _CHOICE * size], dtype=np.int64))
     spread = _spread(box.units(choice), design.units)
-    yield from box.plans(choice.take(spread[:ROUND]))
+    yield from box.plans(choice.take(spread[:size]))
 
 
 def _spread(points: Floats, others: Floats) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from coinfer.accuracy.measurement import Measurement, Payload
 from coinfer.accuracy.recipe import Recipe
+from coinfer.accuracy.sampling import MAX_ACCURACY_LOSS, SOBOL_FIRST
 from coinfer.errors import CoinferError
 from coinfer.plan import Plan
 from coinfer.records import beside, read_records, write_records
@@ -38,6 +39,8 @@ class Origin:
         data: name of the data set.
         data_hash: of its three splits.
         schema: version of this record.
+        sobol_first: Sobol points of the design before the first near the accuracy floor.
+        max_accuracy_loss: the floor that they are near lies so far below the unpruned network.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Origin:
     data: str
     data_hash: str
     schema: int = TABLE_SCHEMA
+    sobol_first: int = SOBOL_FIRST
+    max_accuracy_loss: float = MAX_ACCURACY_LOSS
 
 
 @dataclass(frozen=True)
