@@ -191,6 +191,16 @@ class HuffmanCode(IndexCoder):
             table[len(counts)] = 1
         return cls(levels, *canonical_huffman(table))
 
+    def sizes_bits(self, features: Features) -> NDArray[np.int64]:
+        """Return the bits that are sent of each of the features: what encoding them would give.
+
+        They are added up from the lengths of the codes: a feature of 262,144 elements takes a
+        millisecond, not ten.
+        """
+        bits = self._sent_bits[self.levels.indices(features)].sum(axis=1, dtype=np.int64)
+        whole: NDArray[np.int64] = 8 * -(-bits // 8)
+        return whole
+
     def _pack(self, indices: Indices, shape: Shape) -> bytes:
         from bitarray import bitarray
 
@@ -221,6 +231,16 @@ class HuffmanCode(IndexCoder):
         known = np.zeros(2**self.levels.bits + 1, dtype=np.bool_)
         known[list(self.symbols)] = True
         return known
+
+    @cached_property
+    def _sent_bits(self) -> NDArray[np.uint8]:
+        """Bits of every index: of its code or, where it has none, of the escape and itself."""
+        width, escape = self.levels.bits, 2**self.levels.bits
+        escaped = len(self.code.get(escape, ())) + width
+        return np.array(
+            [len(self.code[s]) if s in self.code else escaped for s in range(escape)],
+            dtype=np.uint8,
+        )
 
     def _decoded(self, bits: bitarray, count: int, shape: Shape) -> NDArray[np.int64]:
         from bitarray.util import canonical_decode
