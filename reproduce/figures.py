@@ -57,11 +57,16 @@ class Figure:
         return f"{self.name}.json", f'"made_by": "coinfer reproduce {self.name}"'
 
     def claims(self) -> list[Claim]:
-        """What the paper claims about it."""
+        """What the paper claims about it.
+
+        Of claims that two figures have in common, each with those that its own matrix decides.
+        """
         from reproduce.claims import papers
 
         every = papers()[self.paper].claims if self.paper else ()
-        return [claim for claim in every if claim.stem in self.stems]
+        others = {one.matrix for one in _FIGURES if set(one.stems) & set(self.stems)}
+        others -= {self.matrix, ""}
+        return [c for c in every if c.stem in self.stems and c.matrix not in others]
 
     def findings(self) -> list[Finding]:
         """The questions that what it reads alone answers."""
@@ -246,6 +251,11 @@ _FIGURES = (
         harmonised=True,
     ),
     *_pair("A", "cia2021-fig3", _rates, _A_FIG3, "A-f3", harmonised=True),
+    *_pair(
+        *("A", "cia2021-fig2-resnet50", _plane, f"{_A_FIG2}, ResNet-50 briefly trained"),
+        *("A-f2-comm", "A-f2-comp", "A-f2-pareto"),
+    ),
+    _bare("cia2021-fig3-resnet50", f"{_A_FIG3}, ResNet-50 briefly trained"),
     Figure(
         name="cpcdrl2024-fig3",
         title=_C_FIG3,

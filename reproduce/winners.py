@@ -21,7 +21,7 @@ from reproduce.style import method_style
 # Latencies that differ by less are those of one plan, priced along two ways.
 _EQUAL = 1e-9
 
-PLANES = ("fig9", "fig10", "threestep2020-fig3", "cia2021-fig2")
+PLANES = ("fig9", "fig10", "threestep2020-fig3", "cia2021-fig2", "cia2021-fig2-resnet50")
 """Figures at one cut at a time; all others of this kind are sweeps."""
 
 

@@ -178,6 +178,16 @@ def test_early_cuts_are_the_first_quarter_and_the_worst_of_any_scheme_decides() 
     assert judge(CLAIMS["A-f2-pareto.4"], saving(1, 0.05)).verdict == "reproduced"
 
 
+def test_figures_with_claims_in_common_are_each_held_against_their_own() -> None:
+    found = figures()
+    own = {c.id for c in found["cia2021-fig2-resnet50"].claims()}
+    assert own == {"A-f2-comm.1", "A-f2-comp.1", "A-f2-pareto.1", "A-f2-pareto.2"}
+    assert {c.id for c in found["cia2021-fig2"].claims()} == {
+        "A-f2-comm.2", "A-f2-comp.2", "A-f2-pareto.3", "A-f2-pareto.4",
+    }  # fmt: skip
+    assert {c.matrix for c in found["fig7"].claims()} <= {"fig7", ""}
+
+
 def test_a_codec_is_a_share_of_the_whole_unpruned_network() -> None:
     def answers(cell: Cell) -> dict[str, Any]:
         cut, own = cut_number(cell), cell.method == "three_step"
