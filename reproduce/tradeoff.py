@@ -11,7 +11,7 @@ of any other method (`on_front`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from coinfer.errors import UnknownNameError
 from reproduce.claims import Claim
@@ -58,11 +58,18 @@ def _share(
     if not own:
         return next(point.gap for point in points[name] if point.gap is not None)
     if not others:
-        return Gap(f"no method but {name} has an answer")
+        silent = (one for method, some in points.items() if method != name for one in some)
+        return _because(f"no method but {name} has an answer", silent)
     share = 100.0 * sum(good(point, others) for point in own) / len(own)
     evidence = joined(point.evidence for point in (*own, *others))
     rows = tuple(point.median.key for point in (*own, *others) if point.median is not None)
     return [Used(None, "", name, share, evidence, rows)]
+
+
+def _because(what: str, silent: Iterable[Point]) -> Gap:
+    """Return what is missing, with the first reason that those who have no answer give."""
+    gap = next((point.gap for point in silent if point.gap is not None), None)
+    return Gap(what) if gap is None else Gap(f"{what}; {gap.reason}", gap.helps)
 
 
 def each(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
@@ -132,6 +139,8 @@ def saved_flops(claim: Claim, plane: Plane, points: Points) -> list[Used] | Gap:
         for point in points[other]
         if point.median is not None and device_work(point.median)
     }
+    if not whole:
+        return _because(f"{other} has no answer", points[other])
     both = [point for point in points[name] if point.x in whole]
     by_key = {point.median.key: whole[point.x] for point in both if point.median is not None}
     return _per_cut(plane, both, lambda row: 100.0 * (1 - device_work(row) / by_key[row.key]))
