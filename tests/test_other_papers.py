@@ -178,6 +178,17 @@ def test_early_cuts_are_the_first_quarter_and_the_worst_of_any_scheme_decides() 
     assert judge(CLAIMS["A-f2-pareto.4"], saving(1, 0.05)).verdict == "reproduced"
 
 
+@pytest.mark.parametrize("name", ["A-f2-comp.2", "A-f2-pareto.3"])
+def test_a_claim_beside_baselines_that_have_no_answer_says_why_they_have_none(name: str) -> None:
+    def answers(cell: Cell) -> dict[str, Any]:
+        return {"device_s": 1.0, "uplink_s": 1.0, "nothing": cell.method != "cia"}
+
+    judged = judge(CLAIMS[name], Facts.of(rows("cia2021-fig2", answers)))
+    assert judged.verdict == "pending"
+    assert " has no answer; " in judged.cause or " but cia has an answer; " in judged.cause
+    assert "no plan within the floor" in judged.cause
+
+
 def test_figures_with_claims_in_common_are_each_held_against_their_own() -> None:
     found = figures()
     own = {c.id for c in found["cia2021-fig2-resnet50"].claims()}
