@@ -13,6 +13,7 @@ from itertools import islice
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from coinfer.accuracy.checkpoints import Checkpoint, load_into
@@ -26,11 +27,13 @@ from coinfer.accuracy.training import (
     StepHook,
     correct,
     input_size,
+    is_channels_last,
     reproducible,
     substream,
     train,
 )
 from coinfer.compression.criteria import Calibrates, Refits
+from coinfer.compression.entropy import FittedCoder
 from coinfer.compression.groups import prune_space, remove
 from coinfer.compression.masking import Masking
 from coinfer.compression.pipeline import SplitNetwork, split_network
@@ -138,7 +141,13 @@ def measure(
         network.reseed(job.stream("test noise"))
         return correct(network, images, size=size, setup=job.setup)
 
-    validated = right(data.val)
+    payload = _known_payload(job, network)
+    if payload is None:
+        with network.counting_bits(_fit_coder(job, network)) as sizes_bits:
+            validated = right(data.val)
+        payload = _counted(sizes_bits)
+    else:
+        validated = right(data.val)
     tested = right(data.test) if test else None
     work = network.work(RULES)
     return Measurement(
@@ -152,7 +161,7 @@ def measure(
         val_n=len(validated),
         test_correct=None if tested is None else int(tested.sum()),
         test_n=None if tested is None else len(tested),
-        payload=_payload(job, network),
+        payload=payload,
         device_flops=work.device,
         server_flops=work.server,
         encoder_flops=work.encoder,
@@ -360,8 +369,8 @@ def _calibrate(job: Job, network: SplitNetwork) -> None:
         network.calibrate(_images(job, network, job.data.train, _CODER_IMAGES))
 
 
-def _payload(job: Job, network: SplitNetwork) -> Payload:
-    """Return what crosses: counted bytes of the validation images, or analog symbols."""
+def _known_payload(job: Job, network: SplitNetwork) -> Payload | None:
+    """Return what crosses where it needs no counting; None where bytes of images are counted."""
     if network.cut.kind == "output":
         return Payload(0.0, 0.0, 0.0, None, "analytic")
     channel = None
@@ -377,10 +386,17 @@ def _payload(job: Job, network: SplitNetwork) -> Payload:
         source = source_of(model_spec(job.plan.model))
         bits = float(np.asarray(coder.bits(elements, source)))
         return Payload(bits, bits, bits, None, coder.evidence)
+    return None
+
+
+def _fit_coder(job: Job, network: SplitNetwork) -> FittedCoder:
     with reproducible(job.setup, job.stream("payload")):
-        table = _images(job, network, job.data.train, _CODER_IMAGES)
-        fitted = network.fit_coder(table)
-        sizes = network.payload_bits(fitted, _images(job, network, job.data.val))
+        return network.fit_coder(_images(job, network, job.data.train, _CODER_IMAGES))
+
+
+def _counted(sizes_bits: list[NDArray[np.int64]]) -> Payload:
+    """Return the payload of images that take so many bits, in batches."""
+    sizes = np.concatenate(sizes_bits)
     p5, p95 = np.quantile(sizes, (0.05, 0.95))
     return Payload(float(sizes.mean()), float(p5), float(p95), None, "measured")
 
@@ -388,8 +404,13 @@ def _payload(job: Job, network: SplitNetwork) -> Payload:
 def _images(
     job: Job, network: SplitNetwork, images: ImageSet, most: int | None = None
 ) -> Iterator[Tensor]:
-    """Yield images as inputs, in order."""
+    """Yield images as inputs, in order, in the memory format that accuracy is measured in."""
     size = input_size(network.input_shape)
-    passes = batches(images.images, images.labels, _BATCH, size=size, device=job.device)
+    passes = batches(
+        *(images.images, images.labels, _BATCH),
+        size=size,
+        device=job.device,
+        channels_last=is_channels_last(network, size, job.setup),
+    )
     count = len(images) if most is None else min(most, len(images))
     return (inputs for inputs, _ in islice(passes, -(-count // _BATCH)))

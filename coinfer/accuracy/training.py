@@ -175,7 +175,7 @@ def train(
         _depthwise_in_float32(model, setup),
     ):
         model.to(setup.device)
-        channels_last = _is_channels_last(model, size, setup)
+        channels_last = is_channels_last(model, size, setup)
         if channels_last:
             model.to(memory_format=torch.channels_last)
         _set_modes(model)
@@ -244,7 +244,7 @@ def correct(
             *(pixels, labels, at_once),
             size=size,
             device=setup.device,
-            channels_last=_is_channels_last(model, size, setup),
+            channels_last=is_channels_last(model, size, setup),
         ):
             scores = model(inputs)
             if not torch.isfinite(scores).all():
@@ -328,7 +328,8 @@ def _check_finite(losses: list[Tensor], step: int, steps: int, label: str, phase
         )
 
 
-def _is_channels_last(model: nn.Module, size: int, setup: Setup) -> bool:
+def is_channels_last(model: nn.Module, size: int, setup: Setup) -> bool:
+    """Return whether a network computes faster on inputs (B, C, size, size) of that format."""
     if setup.device.startswith("cuda") or size >= _CHANNELS_LAST_FROM:
         return True
     return any(isinstance(module, nn.BatchNorm2d) for module in model.modules())

@@ -134,12 +134,22 @@ class SplitNetwork(nn.Module):
             f"coder '{self.coder.name}' encodes no features; its bits are counted elsewhere"
         )
 
-    def payload_bits(self, fitted: FittedCoder, batches: Batches) -> NDArray[np.int64]:
-        """Return the bits that are sent of each image, (N,): of encoded bytes, 0 at cut N."""
-        if self.cut.kind == "output":
-            return np.zeros(sum(len(images) for images in batches), dtype=np.int64)
-        sizes = [fitted.sizes_bits(codes) for codes in self.codes(batches)]
-        return np.concatenate([*sizes, np.zeros(0, dtype=np.int64)])
+    @contextmanager
+    def counting_bits(self, fitted: FittedCoder) -> Iterator[list[NDArray[np.int64]]]:
+        """Count the bits of what crosses while images pass through the network.
+
+        Yields a list that grows by an array (B,) for every batch: bits of encoded bytes.
+        """
+        sizes: list[NDArray[np.int64]] = []
+
+        def count(_module: nn.Module, _inputs: Any, code: Tensor) -> None:
+            sizes.append(fitted.sizes_bits(code.detach().float().cpu().numpy()))
+
+        hook = self.encoder.register_forward_hook(count)
+        try:
+            yield sizes
+        finally:
+            hook.remove()
 
     def work(self, rules: str) -> PartWork:
         """Return the work of every part, counted on the real modules.
