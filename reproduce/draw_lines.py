@@ -106,7 +106,7 @@ def line_panels(
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     figure.subplots_adjust(
         left=0.085,
-        right=0.99,
+        right=0.985,  # half a number of three digits stands beyond the axis
         top=1.0 - head_in / height,
         bottom=(foot_in + labels_in) / height,
         wspace=0.2,
