@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from coinfer.accuracy.checkpoints import Checkpoint, load_into
 from coinfer.accuracy.measurement import Measurement, Payload, pack
+from coinfer.accuracy.memory import memory_kept
 from coinfer.accuracy.pretrain import check_classes
 from coinfer.accuracy.recipe import Phase, Recipe
 from coinfer.accuracy.training import (
@@ -364,7 +365,7 @@ def _warming_up(network: SplitNetwork) -> _WarmUp | None:
 
 
 def _calibrate(job: Job, network: SplitNetwork) -> None:
-    with reproducible(job.setup, job.stream("calibrate")):
+    with reproducible(job.setup, job.stream("calibrate")), memory_kept(job.device):
         network.to(job.device)
         network.calibrate(_images(job, network, job.data.train, _CODER_IMAGES))
 
@@ -390,7 +391,7 @@ def _known_payload(job: Job, network: SplitNetwork) -> Payload | None:
 
 
 def _fit_coder(job: Job, network: SplitNetwork) -> FittedCoder:
-    with reproducible(job.setup, job.stream("payload")):
+    with reproducible(job.setup, job.stream("payload")), memory_kept(job.device):
         return network.fit_coder(_images(job, network, job.data.train, _CODER_IMAGES))
 
 

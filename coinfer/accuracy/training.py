@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from coinfer.accuracy.memory import memory_kept
 from coinfer.accuracy.recipe import Phase, Precision
 from coinfer.data.batches import batches
 from coinfer.data.images import ImageSet
@@ -32,8 +33,8 @@ _LOOK_EVERY = 20
 # (alexnet-cifar, which has no normalisation, is a tenth slower in it); on GPUs it always is.
 _CHANNELS_LAST_FROM = 64
 
-# Images at once when accuracy is measured. On a CPU the maps of more leave its caches: networks
-# with batch normalisation take 1.1 to 2.2 times as long with 500 (one core of an AMD EPYC, 32x32).
+# Images at once when accuracy is measured. On a CPU 500 take less than a tenth off ResNet-50's time
+# and 1.5 GB more memory (one core of an AMD EPYC, 32x32).
 _EVALUATION_BATCH = {"cpu": 50, "cuda": 500}
 
 
@@ -236,7 +237,12 @@ def correct(
     """
     right = []
     training = model.training
-    with reproducible(setup, seed), one_line("a measurement"), torch.inference_mode():
+    with (
+        reproducible(setup, seed),
+        one_line("a measurement"),
+        memory_kept(setup.device),
+        torch.inference_mode(),
+    ):
         model.to(setup.device).eval()
         pixels, labels = _resident(images, setup)
         at_once = _EVALUATION_BATCH.get(setup.device.partition(":")[0], 500)
