@@ -442,7 +442,6 @@ def test_figures_are_listed_and_misspelt_ones_offered() -> None:
         "cia2021-fig2-resnet50": ("matrix", "cia2021-fig2-resnet50"),
         "cia2021-fig2-resnet50-harmonised": ("matrix", "cia2021-fig2-resnet50-harmonised"),
         "cia2021-fig3-resnet50": ("matrix", "cia2021-fig3-resnet50"),
-        "cia2021-fig3-resnet50-harmonised": ("matrix", "cia2021-fig3-resnet50-harmonised"),
         "threestep2020-fig1": ("network", ""), "cpcdrl2024-fig3": ("search", ""),
         **{
             name: ("matrix", name)
