@@ -11,7 +11,7 @@ from reproduce.claims import Claim
 from reproduce.commands import run_command
 from reproduce.figures import figures
 from reproduce.findings import Found
-from reproduce.present import excluded_name, statement_text, verdict_counts
+from reproduce.present import WITHOUT_BROKEN, excluded_name, statement_text, verdict_counts
 from reproduce.scorecard import LABELS, OPEN, VERDICTS, Judged, number_text, used_name
 
 # A mark beside every verdict, so that none is told by colour alone.
@@ -64,6 +64,7 @@ def claim_view(one: Judged, pages: Mapping[str, str]) -> dict[str, Any]:
         "cause": one.cause,
         "evidence": one.evidence,
         "conditions": one.conditions,
+        "without_broken": _without_broken(one),
         "figure": figure,
         "numbers": [
             {
@@ -79,6 +80,11 @@ def claim_view(one: Judged, pages: Mapping[str, str]) -> dict[str, Any]:
         ],
         "excluded": [(excluded_name(out), out.reason) for out in one.claim.excluded],
     }
+
+
+def _without_broken(one: Judged) -> str:
+    told = one.without_broken_text
+    return f"{WITHOUT_BROKEN}: {told}" if told else ""
 
 
 def figure_of(claim: Claim) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Protocol
 
@@ -159,6 +160,19 @@ class Facts:
                 return Gap(f"the store holds different answers for seed {row.cell.seed} of {name}")
         return tuple(by_seed[seed] for seed in sorted(by_seed))
 
+    @cached_property
+    def without_broken(self) -> Facts | None:
+        """These facts, with an answer whose plan broke its accuracy floor counted as none.
+
+        None where no answer's plan did.
+        """
+        broken = {
+            key: tuple(_withdrawn(row) if _broken(row) else row for row in found)
+            for key, found in self.rows.items()
+            if any(map(_broken, found))
+        }
+        return replace(self, rows={**self.rows, **broken}) if broken else None
+
     def _found(self, case: Case, method: str) -> tuple[Answered, ...] | Gap:
         """The rows of a method in a case, or why there are none to go by."""
         found = self.rows.get((case, method), ())
@@ -173,6 +187,26 @@ class Facts:
         """Return the measurement table of the network, family and data that are asked for."""
         place = (asked.model, asked.family, asked.data)
         return next((one for one in self.tables if one.place == place), None)
+
+
+@dataclass(frozen=True)
+class _Withdrawn:
+    """A row whose answer is taken back."""
+
+    key: str
+    cell: Cell
+    result: Result
+
+
+def _broken(row: Answered) -> bool:
+    return row.result.status == "ok" and row.result.floor_held == "broken"
+
+
+def _withdrawn(row: Answered) -> Answered:
+    """A row as if its method had found no plan, as the one that it chose is none."""
+    return _Withdrawn(
+        row.key, row.cell, Result("infeasible", "its plan broke the floor once trained")
+    )
 
 
 def case_of(cell: Cell) -> Case:

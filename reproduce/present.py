@@ -21,6 +21,8 @@ LEGEND = (
     "- 1, for accuracies the difference in points. After ± stands one standard error."
 )
 
+WITHOUT_BROKEN = "With plans that broke their floor counted as none"
+
 _LEAST_STATEMENT = 28  # columns; with fewer, a table is no longer legible
 
 _HEAD = ("claim", "what", "ours", "theirs", "off by", "verdict", "evidence")
@@ -33,7 +35,8 @@ def as_data(judged: Sequence[Judged], found: Sequence[Found]) -> dict[str, Any]:
     accuracies; none where an inequality holds). Infinite numbers are strings, as JSON has none.
     `theirs` is published at `place`; `evidence` is that of `ours`, and `rows` are the keys of the
     rows behind a number. Where it comes from a measurement table, `std_error` is that of `ours`,
-    and `conditions` are those under which it was measured.
+    and `conditions` are those under which it was measured. `without_broken` has verdict and number
+    where answers whose plans broke their accuracy floor count as none, null where nothing changes.
     """
     return {
         "claims": [_claim_data(one) for one in judged],
@@ -59,7 +62,7 @@ def _claim_data(one: Judged) -> dict[str, Any]:
         "unit": claim.unit if claim.theirs is not None else "",
         "as_printed": claim.as_printed,
         "printed": claim.printed,
-        "ours": one.ours_text if claim.kind == "ordering" and one.used else _json_number(one.ours),
+        "ours": _json_ours(one),
         "std_error": _json_number(one.std_error),
         "theirs": one.theirs_text if claim.theirs is None else claim.theirs,
         "bound": claim.bound,
@@ -69,6 +72,7 @@ def _claim_data(one: Judged) -> dict[str, Any]:
         "cause": one.cause,
         "evidence": one.evidence,
         "conditions": one.conditions,
+        "without_broken": _without_broken(one.without_broken),
         "numbers": [
             {
                 "what": used_name(one, used),
@@ -81,6 +85,17 @@ def _claim_data(one: Judged) -> dict[str, Any]:
         ],
         "excluded": [{"cells": excluded_name(out), "reason": out.reason} for out in claim.excluded],
     }
+
+
+def _json_ours(one: Judged) -> float | str | None:
+    ordered = one.claim.kind == "ordering" and one.used
+    return one.ours_text if ordered else _json_number(one.ours)
+
+
+def _without_broken(other: Judged | None) -> dict[str, Any] | None:
+    if other is None:
+        return None
+    return {"verdict": other.verdict, "ours": _json_ours(other), "cause": other.cause}
 
 
 def _finding_data(one: Found) -> dict[str, Any]:
@@ -128,8 +143,8 @@ def as_text(judged: Sequence[Judged], found: Sequence[Found], width: int = 100) 
     """The scorecard for a terminal, legible without colour.
 
     Decided claims come as a table, what explains their verdicts below it, under which conditions
-    their numbers were measured, then the claims that nothing decides by what they need, then the
-    findings.
+    their numbers were measured, what hangs on plans that broke their floor, then the claims that
+    nothing decides by what they need, then the findings.
     """
     blocks = []
     decided = [one for one in judged if one.verdict not in OPEN]
@@ -139,6 +154,7 @@ def as_text(judged: Sequence[Judged], found: Sequence[Found], width: int = 100) 
     for title, told in (
         ("Why:", _causes(decided)),
         ("Measured:", _conditions(decided)),
+        (f"{WITHOUT_BROKEN}:", _without_broken_lines(decided)),
         *(
             (f"{verdict.capitalize()}:", _causes([one for one in judged if one.verdict == verdict]))
             for verdict in OPEN
@@ -176,6 +192,13 @@ def _conditions(judged: Sequence[Judged]) -> list[str]:
         for told in one.setting or filter(None, (one.conditions,)):
             shared.setdefault(told, []).append(one.claim.id)
     return [f"{', '.join(ids)}: {conditions}" for conditions, ids in shared.items()]
+
+
+def _without_broken_lines(judged: Sequence[Judged]) -> list[str]:
+    """One line per claim that turns on plans which broke their accuracy floor."""
+    return [
+        f"{one.claim.id}: {one.without_broken_text}" for one in judged if one.without_broken_text
+    ]
 
 
 def _answer(one: Found, width: int) -> str:
@@ -261,6 +284,9 @@ def as_markdown(judged: Sequence[Judged], found: Sequence[Found], title: str) ->
     conditions = _conditions(judged)
     if conditions:
         lines += ["", "## Measured under", "", *(f"- {_escaped(line)}" for line in conditions)]
+    told = _without_broken_lines(judged)
+    if told:
+        lines += ["", f"## {WITHOUT_BROKEN}", "", *(f"- {_escaped(line)}" for line in told)]
     if found:
         lines += ["", "## Text against numbers", ""]
         for item in found:

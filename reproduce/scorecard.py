@@ -83,6 +83,8 @@ class Judged:
         evidence: evidence classes of the numbers used, '' when there are none.
         used: every number that went into it.
         setting: the conditions that all of them share.
+        without_broken: the same claim with answers whose plans broke their accuracy floor, once
+            trained, counted as none; None where that changes neither number nor verdict.
     """
 
     claim: Claim
@@ -93,6 +95,7 @@ class Judged:
     evidence: str = ""
     used: tuple[Used, ...] = ()
     setting: tuple[str, ...] = ()
+    without_broken: Judged | None = None
 
     @property
     def ours_text(self) -> str:
@@ -125,6 +128,17 @@ class Judged:
             text = _with_unit(f"{low:.2f} to {high:.2f}", self.claim.unit)
             told.append(f"95 % interval {text}{reach}")
         return "; ".join(told)
+
+    @property
+    def without_broken_text(self) -> str:
+        """What becomes of it where plans that broke their floor count as none, for people."""
+        other = self.without_broken
+        if other is None:
+            return ""
+        if other.verdict in OPEN:
+            return "no answer is left that decides it"
+        ours = f", ours {other.ours_text}" if other.ours_text else ""
+        return f"{LABELS.get(other.verdict, other.verdict)}{ours}"
 
     @property
     def theirs_text(self) -> str:
@@ -163,7 +177,21 @@ def judge(claim: Claim, facts: Facts) -> Judged:
     there is no plan to hold it against. One whose training is in no measurement table is not
     measured. One for which the paper publishes too little is not reproducible; where it can be
     computed under our reading all the same, only if that deviates.
+
+    Methods answer with what they chose, whatever its training showed; what becomes of a decided
+    claim where plans that broke their floor count as none stands beside its verdict.
     """
+    judged = _judge(claim, facts)
+    if judged.verdict in OPEN or not judged.used or facts.without_broken is None:
+        return judged
+    other = _judge(claim, facts.without_broken)
+    if (other.verdict, other.ours_text) == (judged.verdict, judged.ours_text):
+        return judged
+    return replace(judged, without_broken=other)
+
+
+def _judge(claim: Claim, facts: Facts) -> Judged:
+    """Return the verdict on a claim that follows from these facts."""
     if claim.needs:
         return Judged(claim, "pending", cause=f"needs {claim.needs}")
     if not claim.reachable:

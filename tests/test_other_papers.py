@@ -20,6 +20,7 @@ from benchmarks.matrix import Matrix, expand, load
 from benchmarks.rows import Row
 from coinfer.conventions import convention
 from coinfer.errors import CoinferError
+from reports.claim_views import claim_view
 from reproduce import learning, noise, plane, rate_figures, rates
 from reproduce.claims import papers
 from reproduce.draw import house_style
@@ -27,6 +28,7 @@ from reproduce.facts import Facts
 from reproduce.figures import figures
 from reproduce.learning import Curves, averaged, settles
 from reproduce.plane import plane_of
+from reproduce.present import as_data, as_markdown, as_text
 from reproduce.rates import network_text, point, sweep_of, sweeps_of
 from reproduce.regret import best_known
 from reproduce.scorecard import judge
@@ -153,6 +155,80 @@ def test_what_is_saved_is_relative_to_the_image_and_to_the_partition_at_the_same
     assert judge(CLAIMS["A-f2-comm.2"], facts).ours == pytest.approx(75.0)
     # 3,000 of the partition against 1,500 and 100 of the encoder.
     assert judge(CLAIMS["A-f2-comp.2"], facts).ours == pytest.approx(100 * (1 - 1600 / 3000))
+
+
+def saved_facts(broken: dict[int, str]) -> Facts:
+    """CIA saves 90 % of the image at cut 4 and 75 % at cut 2; its floor is as given elsewhere."""
+    png_bits = plane_of("cia2021-fig2").png_bits
+    assert png_bits is not None
+    left = {2: 0.25, 4: 0.1}
+
+    def answers(cell: Cell) -> dict[str, Any]:
+        cut = cut_number(cell, "cia2021-fig2")
+        own = cell.method == "cia"
+        return {
+            "device_s": 1.0 if own else 2.0,
+            "uplink_s": 1.0,
+            "uplink_bits": png_bits * (left.get(cut, 1.0) if own else 1.0),
+            "measured_accuracy": 0.7,
+            "floor_held": broken.get(cut, "held") if own else "held",
+        }
+
+    return Facts.of(rows("cia2021-fig2", answers))
+
+
+def test_what_becomes_of_a_claim_without_plans_that_broke_their_floor_is_told() -> None:
+    judged = judge(CLAIMS["A-f2-comm.2"], saved_facts({4: "broken"}))
+    # What was chosen decides; what its training showed stands beside it.
+    assert (judged.verdict, judged.ours) == ("reproduced", pytest.approx(90.0))
+    assert judged.without_broken is not None
+    assert (judged.without_broken.verdict, judged.without_broken.ours) == (
+        "deviates",
+        pytest.approx(75.0),
+    )
+    assert judged.without_broken_text == "deviates, ours 75 %"
+
+
+@pytest.mark.parametrize("floors", [{}, {2: "broken"}, {4: "undecided"}])
+def test_plans_that_broke_their_floor_and_decide_nothing_are_not_told(
+    floors: dict[int, str],
+) -> None:
+    judged = judge(CLAIMS["A-f2-comm.2"], saved_facts(floors))
+    assert judged.ours == pytest.approx(90.0)
+    assert judged.without_broken is None
+    assert judged.without_broken_text == ""
+
+
+def test_a_claim_that_hangs_on_broken_plans_alone_has_no_plan_without_them() -> None:
+    facts = saved_facts(dict.fromkeys(range(7), "broken"))
+    share = judge(CLAIMS["A-f2-pareto.3"], facts)
+    assert (share.verdict, share.ours) == ("reproduced", 100.0)
+    title = "With plans that broke their floor counted as none"
+    told = "no answer is left that decides it"
+    assert f"{title}:\n  A-f2-pareto.3: {told}\n" in as_text([share], [], width=110)
+    assert f"## {title}\n\n- A-f2-pareto.3: {told}\n" in as_markdown([share], [], "t")
+    (data,) = as_data([share], [])["claims"]
+    assert data["without_broken"]["verdict"] == "no plan"
+    assert data["without_broken"]["ours"] is None
+    assert "its plan broke the floor once trained" in data["without_broken"]["cause"]
+    assert claim_view(share, {})["without_broken"] == f"{title}: {told}"
+
+
+def test_in_a_sweep_a_seed_whose_plan_broke_its_floor_has_none() -> None:
+    def answers(cell: Cell) -> dict[str, Any]:
+        own = cell.method == "cia"
+        return {
+            "device_s": 1.0 if own else 2.0,
+            "measured_accuracy": 0.7,
+            "floor_held": "broken" if own and cell.device == "raspberry-pi-3" else "held",
+        }
+
+    facts = Facts.of(rows("cia2021-fig3", answers))
+    broken, held = judge(CLAIMS["A-f3.7"], facts), judge(CLAIMS["A-f3.6"], facts)
+    assert (broken.verdict, held.verdict) == ("ordering holds", "ordering holds")
+    assert broken.without_broken is not None
+    assert broken.without_broken.verdict == "no plan"
+    assert held.without_broken is None
 
 
 def test_early_cuts_are_the_first_quarter_and_the_worst_of_any_scheme_decides() -> None:
