@@ -233,7 +233,8 @@ def scorecard(
     ordering holds, deviates (with the cause), not reproducible from what is published (with what
     is missing), no plan within the accuracy floor (a method was asked and has none), not measured
     (with the command that does), or pending (with what is needed). Every claim's tolerance follows
-    from its kind and was fixed before measuring.
+    from its kind and was fixed before measuring. Methods answer with what they chose; where plans
+    lost too much once they were trained, what becomes of the claim without them stands below.
 
     Without --store the rows are computed now, which takes seconds and is never out of date; those
     of methods that search are not, and their claims are pending with the command to run. With

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
@@ -162,14 +163,15 @@ class Facts:
 
     @cached_property
     def without_broken(self) -> Facts | None:
-        """These facts, with an answer whose plan broke its accuracy floor counted as none.
+        """These facts, where methods whose plan broke its accuracy floor have no answer.
 
-        None where no answer's plan did.
+        Of several seeds the median's plan is the one that figures show and that is trained; where
+        it broke the floor, the other seeds do not stand in for it. None where none did.
         """
         broken = {
-            key: tuple(_withdrawn(row) if _broken(row) else row for row in found)
+            key: tuple(map(_withdrawn, found))
             for key, found in self.rows.items()
-            if any(map(_broken, found))
+            if found and middle(by_speed(found)).result.floor_held == "broken"
         }
         return replace(self, rows={**self.rows, **broken}) if broken else None
 
@@ -189,6 +191,21 @@ class Facts:
         return next((one for one in self.tables if one.place == place), None)
 
 
+def seconds(row: Answered) -> float:
+    """A row's latency; infinite without a plan."""
+    return row.result.latency["total_s"] if row.result.status == "ok" else math.inf
+
+
+def by_speed(rows: Iterable[Answered]) -> tuple[Answered, ...]:
+    """Rows of several seeds, the fastest first and those without a plan last."""
+    return tuple(sorted(rows, key=lambda row: (seconds(row), row.cell.seed)))
+
+
+def middle(rows: Sequence[Answered]) -> Answered:
+    """The median of rows by speed; of an even number the slower of the two."""
+    return rows[len(rows) // 2]
+
+
 @dataclass(frozen=True)
 class _Withdrawn:
     """A row whose answer is taken back."""
@@ -196,10 +213,6 @@ class _Withdrawn:
     key: str
     cell: Cell
     result: Result
-
-
-def _broken(row: Answered) -> bool:
-    return row.result.status == "ok" and row.result.floor_held == "broken"
 
 
 def _withdrawn(row: Answered) -> Answered:

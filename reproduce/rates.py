@@ -25,7 +25,7 @@ from coinfer.hardware import Link
 from coinfer.plan import LOSSLESS_CODERS
 from coinfer.refs import parse_ref
 from reproduce.claims import PER_SECOND, Claim
-from reproduce.facts import Answered, Case, Facts, Gap, short
+from reproduce.facts import Answered, Case, Facts, Gap, by_speed, middle, seconds, short
 from reproduce.scorecard import Used, joined, latency_evidence, number_text, ratio
 from reproduce.style import method_style
 
@@ -281,12 +281,12 @@ class Point:
     @property
     def median(self) -> Answered | None:
         """The row of the median seed."""
-        return None if self.gap else self.rows[len(self.rows) // 2]
+        return None if self.gap else middle(self.rows)
 
     @property
     def median_s(self) -> float:
         """Latency of the median seed; NaN without one."""
-        return math.nan if self.gap else seconds(self.rows[len(self.rows) // 2])
+        return math.nan if self.median is None else seconds(self.median)
 
     @property
     def quartiles_s(self) -> tuple[float, float]:
@@ -312,11 +312,6 @@ class Point:
             standing(self.median), "measured"
         )
         return joined((latency_evidence(self.median), accuracy))
-
-
-def seconds(row: Answered) -> float:
-    """A row's latency; infinite without a plan."""
-    return row.result.latency["total_s"] if row.result.status == "ok" else math.inf
 
 
 def standing(row: Answered) -> Standing:
@@ -346,13 +341,13 @@ def point_of(facts: Facts, case: Case, x: float, method: str, asked: int) -> Poi
     if isinstance(found, Gap):
         told = "no row" if found.reason.startswith("no row") else found.reason
         return Point(case, x, method, asked, (), found, told)
-    rows = tuple(sorted(found, key=lambda row: (seconds(row), row.cell.seed)))
-    middle = rows[len(rows) // 2].result
-    if middle.status == "ok":
+    rows = by_speed(found)
+    answer = middle(rows).result
+    if answer.status == "ok":
         return Point(case, x, method, asked, rows)
-    told = f"{middle.status}: {middle.reason}"
+    told = f"{answer.status}: {answer.reason}"
     reason = f"{method} on {short(case.device)} over {case.place} {told}"
-    gap = Gap(reason, no_plan=middle.status == "infeasible")
+    gap = Gap(reason, no_plan=answer.status == "infeasible")
     return Point(case, x, method, asked, rows, gap, told)
 
 

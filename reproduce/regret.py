@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from reproduce.facts import Case, Facts
-from reproduce.rates import Point, Sweep, seconds, standing
+from reproduce.facts import Case, Facts, seconds
+from reproduce.rates import Point, Sweep, standing
 
 _NO_CHANNEL = "none"
 _ROUNDING = 1e-12

@@ -83,8 +83,9 @@ class Judged:
         evidence: evidence classes of the numbers used, '' when there are none.
         used: every number that went into it.
         setting: the conditions that all of them share.
-        without_broken: the same claim with answers whose plans broke their accuracy floor, once
-            trained, counted as none; None where that changes neither number nor verdict.
+        without_broken: the same claim where methods have no answer whose plan broke its accuracy
+            floor once trained (`Facts.without_broken`); None where neither number nor verdict
+            changes.
     """
 
     claim: Claim
