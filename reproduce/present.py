@@ -195,10 +195,12 @@ def _conditions(judged: Sequence[Judged]) -> list[str]:
 
 
 def _without_broken_lines(judged: Sequence[Judged]) -> list[str]:
-    """One line per claim that turns on plans which broke their accuracy floor."""
-    return [
-        f"{one.claim.id}: {one.without_broken_text}" for one in judged if one.without_broken_text
-    ]
+    """What becomes of claims that turn on plans which broke their accuracy floor."""
+    shared: dict[str, list[str]] = {}
+    for one in judged:
+        if one.without_broken_text:
+            shared.setdefault(one.without_broken_text, []).append(one.claim.id)
+    return [f"{', '.join(ids)}: {told}" for told, ids in shared.items()]
 
 
 def _answer(one: Found, width: int) -> str:

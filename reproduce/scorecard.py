@@ -137,7 +137,8 @@ class Judged:
         if other is None:
             return ""
         if other.verdict in OPEN:
-            return "no answer is left that decides it"
+            reason = other.cause.removesuffix(f"; {self.claim.note}" if self.claim.note else "")
+            return f"undecided: {reason}"
         ours = f", ours {other.ours_text}" if other.ours_text else ""
         return f"{LABELS.get(other.verdict, other.verdict)}{ours}"
 

@@ -204,8 +204,11 @@ def test_a_claim_that_hangs_on_broken_plans_alone_has_no_plan_without_them() -> 
     share = judge(CLAIMS["A-f2-pareto.3"], facts)
     assert (share.verdict, share.ours) == ("reproduced", 100.0)
     title = "With plans that broke their floor counted as none"
-    told = "no answer is left that decides it"
-    assert f"{title}:\n  A-f2-pareto.3: {told}\n" in as_text([share], [], width=110)
+    told = (
+        "undecided: cia on raspberry-pi-3 over rate[rate_bps=320000.0] infeasible: its plan broke "
+        "the floor once trained"
+    )
+    assert f"{title}:\n  A-f2-pareto.3: {told}\n" in as_text([share], [], width=200)
     assert f"## {title}\n\n- A-f2-pareto.3: {told}\n" in as_markdown([share], [], "t")
     (data,) = as_data([share], [])["claims"]
     assert data["without_broken"]["verdict"] == "no plan"
