@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from reports.numbers import slug
@@ -89,8 +90,14 @@ def _without_broken(one: Judged) -> str:
 
 def figure_of(claim: Claim) -> str:
     """Name of the figure that a claim is about; '' for none of ours."""
-    found = (f for f in figures().values() if f.paper == claim.paper and claim.stem in f.stems)
-    return next((figure.name for figure in found), "")
+    return _figure_by_claim().get(claim.id, "")
+
+
+@cache
+def _figure_by_claim() -> dict[str, str]:
+    """Names of figures by the claims held against them; the first of several."""
+    every = reversed(figures().values())
+    return {claim.id: figure.name for figure in every for claim in figure.claims()}
 
 
 def finding_view(one: Found) -> dict[str, Any]:

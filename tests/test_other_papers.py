@@ -20,7 +20,7 @@ from benchmarks.matrix import Matrix, expand, load
 from benchmarks.rows import Row
 from coinfer.conventions import convention
 from coinfer.errors import CoinferError
-from reports.claim_views import claim_view
+from reports.claim_views import claim_view, figure_of
 from reproduce import learning, noise, plane, rate_figures, rates
 from reproduce.claims import papers
 from reproduce.draw import house_style
@@ -617,3 +617,10 @@ def test_the_slower_network_says_when_rewards_are_stable() -> None:
     alone = judge(claim, replace(Facts.of([]), searches={"vgg16": found["vgg16"]}))
     assert alone.verdict == "pending"
     assert "`coinfer reproduce cpcdrl2024-fig3` searches" in alone.cause
+
+
+def test_a_claim_is_shown_on_the_page_of_the_figure_that_it_is_held_against() -> None:
+    for name in ("cia2021-fig2", "cia2021-fig2-resnet50", "threestep2020-fig1", "fig7"):
+        claims = figures()[name].claims()
+        assert claims
+        assert {figure_of(claim) for claim in claims} == {name}
