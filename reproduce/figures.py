@@ -221,6 +221,7 @@ _FIGURES = (
     *_pair("Q", "fig7", _rates, _FIG7, "Q-f7a", "Q-f7b", harmonised=True),
     _bare("fig7-guarded", f"{_FIG7}, with a guard band of 1.5 points on predicted accuracies"),
     _bare("fig7-cautious", f"{_FIG7}, with searches that are cautious where little is known"),
+    _bare("fig7-all", f"{_FIG7}, every published method, harmonised rules"),
     *_pair("Q", "fig8", _rates, _FIG8, "Q-f8a", "Q-f8b", harmonised=True),
     *_pair("Q", "fig9", _plane, _FIG9, "Q-f9", harmonised=True),
     *_pair("Q", "fig10", _plane, _FIG10, "Q-f10", harmonised=True),

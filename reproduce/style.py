@@ -101,7 +101,8 @@ METHOD_STYLES = {
     "jalad": MethodStyle("JALAD", OLIVE, "\\\\", "8", _LONG),
     "greedy": MethodStyle("Greedy partition", ORCHID, "--", "X", _DASHED),
     "amc": MethodStyle("AMC, device alone", VIOLET, "||", "d", _LONG),
-    # Their markers are those of methods of the QHO paper's figures, in which they are not.
+    # Their markers are those of methods of the QHO paper's figures, beside which only fig7-all has
+    # them: there colours and dashes tell them apart.
     "ipdr": MethodStyle("IPDR", WINE, "++", "P", _DASH_DOT_DOT),
     "paa": MethodStyle("PAA", SAND, "xx", "D", _LONG),
     "best known": MethodStyle("best known", LIGHT_GREY, "//..", wide=True),

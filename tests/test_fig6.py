@@ -438,7 +438,7 @@ def test_figures_are_listed_and_misspelt_ones_offered() -> None:
         "caution": ("table", ""), "agreement": ("tables", ""),
         "optimisers": ("comparison", ""),
         "fig11-mixed": ("matrix", "fig11-mixed"), "fig7-guarded": ("matrix", "fig7-guarded"),
-        "fig7-cautious": ("matrix", "fig7-cautious"),
+        "fig7-cautious": ("matrix", "fig7-cautious"), "fig7-all": ("matrix", "fig7-all"),
         "cia2021-fig2-resnet50": ("matrix", "cia2021-fig2-resnet50"),
         "cia2021-fig2-resnet50-harmonised": ("matrix", "cia2021-fig2-resnet50-harmonised"),
         "cia2021-fig3-resnet50": ("matrix", "cia2021-fig3-resnet50"),
