@@ -627,9 +627,12 @@ def test_every_method_of_the_project_has_its_own_line() -> None:
     assert len({(style.marker, style.dashes) for style in styles}) == len(styles)
     drawn = [load(one.matrix).methods for one in figures().values() if one.matrix]
     for methods in drawn:
-        inks = {method_style(method).ink for method in methods}
-        markers = {method_style(method).marker for method in methods}
-        assert len(inks) == len(markers) == len({method_style(m).label for m in methods})
+        own = [method_style(method) for method in methods]
+        several = len({style.label for style in own})
+        assert len({style.ink for style in own}) == several
+        assert len({(style.marker, style.dashes) for style in own}) == several
+        # Matplotlib can fill fifteen markers by halves; fig7-all has more methods than that.
+        assert len({style.marker for style in own}) == min(several, 15)
     assert method_style("qho[accept=elitist]") == METHOD_STYLES["qho"]
     assert method_style("mine").label == "mine"
 
